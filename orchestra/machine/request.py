@@ -1,0 +1,290 @@
+"""One question to a guest, from its payload to its outcome: pure steps, no thread, no await."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+from orchestra.errors import BackingFault, GuestError
+from orchestra.machine.stop import (
+    REQUEST_ADVANCE,
+    REQUEST_INSPECT,
+    YIELD_ACCEPTED,
+    YIELD_EXCEPTION,
+    YIELD_OUTPUT,
+    YIELD_PROGRESS,
+    YIELD_REJECTED,
+    YIELD_REPORT,
+    Halted,
+    Idle,
+    Interrupted,
+    Stop,
+    Yielded,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "Event",
+    "Limits",
+    "Outcome",
+    "Output",
+    "Progress",
+    "Report",
+    "Request",
+    "RequestKind",
+    "Serving",
+    "Status",
+]
+
+RequestKind: TypeAlias = Literal["advance", "inspect"]
+Status: TypeAlias = Literal[
+    "accepted", "rejected", "exception", "halted", "limit_exceeded", "failed"
+]
+REASONS: dict[RequestKind, int] = {"advance": REQUEST_ADVANCE, "inspect": REQUEST_INSPECT}
+
+
+class Serving(Protocol):
+    """What a request needs of a machine."""
+
+    @property
+    def cycle(self) -> int:
+        """Cycles since reset."""
+
+    def run(self, until: int | None = None, *, max_cycles: int | None = None) -> Stop:
+        """Run until something happens, and say what."""
+
+    def checkpoint(self) -> None:
+        """Remember this state; it replaces the one remembered before."""
+
+    def rollback(self) -> None:
+        """Return to the remembered state, which stays remembered."""
+
+    def receive_request(self) -> bytes:
+        """Return what the guest left in its tx buffer at its last yield."""
+
+    def send_response(self, data: bytes, reason: int = 0) -> None:
+        """Give a guest that waits at a manual yield what it waits for, else MachineBusy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one call may use; None means no limit.
+
+    `max_cycles` is exact and part of the result: the same call ends the same way everywhere.
+    `max_output_bytes` bounds outputs and reports together; the one that does not fit is not kept.
+    `max_seconds` counts host seconds spent running (not waiting for a turn), seen between steps.
+    """
+
+    max_cycles: int | None = None
+    max_output_bytes: int | None = None
+    max_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The guest says how far it is."""
+
+    cycle: int
+    per_mille: int
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The guest gave an output: a result that counts if the call is accepted."""
+
+    cycle: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The guest gave a report: diagnostics, or the answer to an inspect."""
+
+    cycle: int
+    data: bytes
+
+
+Event: TypeAlias = Progress | Output | Report
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a call ended, and all it said until then; `error` is set when the status is "failed".
+
+    `cycles` are the guest's, `seconds` the host's while it ran. Only "accepted" changes a machine.
+    """
+
+    status: Status
+    outputs: tuple[bytes, ...]
+    reports: tuple[bytes, ...]
+    exception: bytes | None
+    cycles: int
+    seconds: float
+    error: Exception | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the guest accepted."""
+        return self.status == "accepted"
+
+
+class Request:
+    """Drive one advance or inspect: call `step` until it says done, then read `outcome`.
+
+    An advance checkpoints the machine first and rolls it back unless the guest accepts. An inspect
+    changes the machine it is given: give it a fork, or roll back afterwards. `step` raises
+    MachineBusy when the guest does not wait for a request; BackingFault and GuestError become the
+    status "failed".
+    """
+
+    def __init__(
+        self,
+        machine: Serving,
+        kind: RequestKind,
+        payload: bytes,
+        limits: Limits | None = None,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.machine = machine
+        self.kind = kind
+        self.payload = payload
+        self.limits = limits or Limits()
+        self.cycles = 0
+        self.seconds = 0.0
+        self.interrupted = False  # the last step ended because somebody called interrupt()
+        self._clock = clock
+        self._started = False
+        self._outcome: Outcome | None = None
+        self._outputs: list[bytes] = []
+        self._reports: list[bytes] = []
+        self._output_bytes = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether there is an outcome."""
+        return self._outcome is not None
+
+    @property
+    def outcome(self) -> Outcome:
+        """The outcome of a request that is done."""
+        if self._outcome is None:
+            raise RuntimeError("this request is not done: step() it until it says so")
+        return self._outcome
+
+    def step(self, max_cycles: int) -> tuple[list[Event], bool]:
+        """Run for at most `max_cycles`; return what the guest said, and whether it is done."""
+        if self._outcome is not None:
+            return [], True
+        events: list[Event] = []
+        began = self._clock()
+        try:
+            status, exception = self._run(max_cycles, events)
+        except (BackingFault, GuestError) as error:
+            self.seconds += self._clock() - began
+            self.give_up("failed", error)
+        except BaseException:
+            self._undo()
+            raise
+        else:
+            self.seconds += self._clock() - began
+            if status is not None:
+                self._end(status, exception)
+            elif self.limits.max_seconds is not None and self.seconds >= self.limits.max_seconds:
+                self._end("limit_exceeded")
+        return events, self._outcome is not None
+
+    def give_up(self, status: Status = "limit_exceeded", error: Exception | None = None) -> Outcome:
+        """End the request between two steps, keep what the guest said, leave an advance unmade."""
+        if self._outcome is None:
+            self._end(status, error=error)
+        return self.outcome
+
+    def _start(self) -> None:
+        if self.kind == "advance":
+            self.machine.checkpoint()
+        self._started = True
+        self.machine.send_response(self.payload, REASONS[self.kind])
+
+    def _run(self, max_cycles: int, events: list[Event]) -> tuple[Status | None, bytes | None]:
+        if not self._started:
+            self._start()
+        machine, limit = self.machine, self.limits.max_cycles
+        budget = max_cycles if limit is None else min(max_cycles, limit - self.cycles)
+        self.interrupted = False
+        cycle = machine.cycle
+        end = cycle + budget
+        while cycle < end:
+            stop = machine.run(end)
+            self.cycles += stop.cycle - cycle
+            cycle = stop.cycle
+            match stop:
+                case Yielded(kind="manual"):
+                    return self._final(stop)
+                case Yielded():
+                    if not self._keep(stop, events):
+                        return "limit_exceeded", None
+                case Halted():
+                    return "halted", None
+                case Idle():
+                    raise GuestError(f"the guest waits for nothing at cycle {cycle}")
+                case Interrupted():
+                    self.interrupted = True
+                    return None, None
+                case _:  # the cycle asked for, or console output, which stays in the console
+                    pass
+        if limit is not None and self.cycles >= limit:
+            return "limit_exceeded", None
+        return None, None
+
+    def _keep(self, stop: Yielded, events: list[Event]) -> bool:
+        """Take what an automatic yield brings; False when it is more than the limit allows."""
+        if stop.reason == YIELD_PROGRESS:
+            events.append(Progress(stop.cycle, stop.data))
+            return True
+        if stop.reason not in (YIELD_OUTPUT, YIELD_REPORT):
+            raise GuestError(f"automatic yield with unknown reason {stop.reason}")
+        data = self.machine.receive_request()
+        most = self.limits.max_output_bytes
+        if most is not None and self._output_bytes + len(data) > most:
+            return False
+        self._output_bytes += len(data)
+        if stop.reason == YIELD_OUTPUT:
+            self._outputs.append(data)
+            events.append(Output(stop.cycle, data))
+        else:
+            self._reports.append(data)
+            events.append(Report(stop.cycle, data))
+        return True
+
+    def _final(self, stop: Yielded) -> tuple[Status, bytes | None]:
+        if stop.reason == YIELD_ACCEPTED:
+            return "accepted", None
+        if stop.reason == YIELD_REJECTED:
+            return "rejected", None
+        if stop.reason == YIELD_EXCEPTION:
+            return "exception", self.machine.receive_request()
+        raise GuestError(f"manual yield with unknown reason {stop.reason}")
+
+    def _end(
+        self, status: Status, exception: bytes | None = None, error: Exception | None = None
+    ) -> None:
+        if status != "accepted":
+            self._undo()
+        self._outcome = Outcome(
+            status,
+            tuple(self._outputs),
+            tuple(self._reports),
+            exception,
+            self.cycles,
+            self.seconds,
+            error,
+        )
+
+    def _undo(self) -> None:
+        if self.kind == "advance" and self._started:
+            self._started = False
+            self.machine.rollback()
