@@ -1,0 +1,1 @@
+"""Guest programs in the package, and the makers of a Debian guest."""
