@@ -1,0 +1,388 @@
+"""What a machine is made of, as typed values, and how TOML or JSON becomes them."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+import msgspec
+from msgspec import Meta, Struct
+
+from orchestra.errors import BadConfig
+
+__all__ = [
+    "Boot",
+    "Devices",
+    "Drive",
+    "DriveKind",
+    "FileFacts",
+    "Image",
+    "MachineConfig",
+    "Processor",
+    "Ram",
+    "boot_facts",
+    "from_builtins",
+    "from_json",
+    "load_config",
+    "parse_size",
+    "resolve",
+    "to_json",
+]
+
+PAGE_LENGTH = 4096
+SECTOR_LENGTH = 512
+MEBIBYTE = 1 << 20
+MAX_LENGTH = 2 << 40  # of RAM and of one drive
+MAX_PMEM_DRIVES = 8
+MAX_VIRTIO_DEVICES = 16
+MAX_BOOTARGS_BYTES = 1023  # Linux: COMMAND_LINE_SIZE is 1024 on riscv, with the final NUL
+MAX_SEED = (1 << 64) - 1
+PMEM_GRANULE = 2 * MEBIBYTE  # Linux maps pmem by subsections of this length
+HEADER_LENGTH = 64  # of a RISC-V Linux Image
+
+Isa = Literal["rv64imafdc_zicntr_zicsr_zifencei"]
+DriveKind = Literal["virtio-blk", "pmem", "nvram"]
+
+RESERVED_NAMES = frozenset(
+    ["ram", "dtb", "rx", "tx", "clint", "plic", "uart", "htif", "test"]
+    + [f"virtio{slot}" for slot in range(MAX_VIRTIO_DEVICES)]
+)
+
+_UNITS = {"": 1, "B": 1}
+_UNITS |= {f"{letter}iB": 1 << 10 * (power + 1) for power, letter in enumerate("KMGT")}
+_UNITS |= {f"{letter}B": 1000 ** (power + 1) for power, letter in enumerate("kMGT")}
+
+_Length = Annotated[int, Meta(ge=1, le=MAX_LENGTH)]
+_PageLength = Annotated[int, Meta(ge=1, le=MAX_LENGTH, multiple_of=PAGE_LENGTH)]
+_DriveName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]*\Z", max_length=64)]
+
+
+class Ram(Struct, frozen=True, forbid_unknown_fields=True):
+    """The guest's main memory: `length` in bytes, whole pages, at most 2 TiB."""
+
+    length: _PageLength = 64 * MEBIBYTE
+
+
+class Processor(Struct, frozen=True, forbid_unknown_fields=True):
+    """The hart: its instruction set and how many cycles make one tick of the 10 MHz timebase."""
+
+    isa: Isa = "rv64imafdc_zicntr_zicsr_zifencei"
+    cycles_per_tick: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
+
+
+class Image(Struct, frozen=True, forbid_unknown_fields=True):
+    """A file whose bytes are put into RAM, as they are, at a physical address."""
+
+    path: Path
+    address: Annotated[int, Meta(ge=0, lt=1 << 44)] = 0x8000_0000
+
+
+class Boot(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is in RAM at reset: firmware, kernel and initrd, or an ELF program; and raw images."""
+
+    firmware: Path | None = None
+    kernel: Path | None = None
+    initrd: Path | None = None
+    elf: Path | None = None
+    images: tuple[Image, ...] = ()
+    bootargs: str = ""
+
+
+class Drive(Struct, frozen=True, forbid_unknown_fields=True):
+    """A disk (`virtio-blk`) or persistent memory above RAM (`pmem`, `nvram`).
+
+    `length` in bytes defaults to that of the file at `path`; without a path the drive starts empty.
+    A `shared` drive works in the user's file itself, others in their own copy of its bytes.
+    """
+
+    name: _DriveName
+    kind: DriveKind = "virtio-blk"
+    path: Path | None = None
+    length: _Length | None = None
+    read_only: bool = False
+    shared: bool = False
+
+
+class Devices(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which of the optional devices exist; CLINT, PLIC and the power switch always do."""
+
+    uart: bool = True
+    htif: bool = True
+    rng: bool = True
+    cmio: bool = True
+
+
+class MachineConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """One machine; `seed` (64 bits) is the only source of entropy its devices have.
+
+    Raises BadConfig, whose `field` is the dotted path from here, when the parts cannot be.
+    """
+
+    ram: Ram = Ram()
+    processor: Processor = Processor()
+    boot: Boot = Boot()
+    drives: tuple[Drive, ...] = ()
+    devices: Devices = Devices()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, kind in _PARTS.items():  # callers may have put text for a path, or anything
+            part = _with_numbers(msgspec.to_builtins(getattr(self, name), enc_hook=_encode), name)
+            msgspec.structs.force_setattr(self, name, _convert(part, kind, name))
+        _check_scalars(self)
+        _check_boot(self.boot)
+        _check_drives(self)
+
+    def detached(self) -> Self:
+        """Say the same machine without the paths of the files it was made from.
+
+        Lengths stay: `resolve` first. This is what a machine's own folder stores.
+        """
+        drives = tuple(msgspec.structs.replace(drive, path=None) for drive in self.drives)
+        boot = Boot(bootargs=self.boot.bootargs)
+        return msgspec.structs.replace(self, boot=boot, drives=drives)
+
+    @property
+    def virtio_devices(self) -> int:
+        """How many virtio slots the machine fills."""
+        disks = sum(drive.kind == "virtio-blk" for drive in self.drives)
+        return disks + self.devices.rng
+
+
+_PARTS: dict[str, Any] = {
+    "ram": Ram,
+    "processor": Processor,
+    "boot": Boot,
+    "drives": tuple[Drive, ...],
+    "devices": Devices,
+}
+_TABLES: dict[str, type[Struct]] = {  # dotted path without indexes -> what is there
+    "": MachineConfig,
+    "ram": Ram,
+    "processor": Processor,
+    "boot": Boot,
+    "boot.images": Image,
+    "drives": Drive,
+    "devices": Devices,
+}
+
+
+class FileFacts(Struct, frozen=True):
+    """What layout must know of a file: its length in bytes and its first 64 bytes."""
+
+    length: int
+    header: bytes = b""
+
+
+def load_config(path: Path | str) -> MachineConfig:
+    """Read a config from a `.json` file, or TOML; relative paths in it start at its folder.
+
+    Raises BadConfig, also when the file cannot be read or parsed.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadConfig(str(path), error.strerror, "a readable file, TOML or JSON") from error
+    if path.suffix == ".json":
+        return from_json(data, folder=path.absolute().parent, name=str(path))
+    try:
+        tree = tomllib.loads(data.decode())
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are both
+        raise BadConfig(str(path), str(error), "TOML") from error
+    return from_builtins(tree, folder=path.absolute().parent)
+
+
+def from_json(
+    data: bytes | str, *, folder: Path | None = None, name: str = "JSON"
+) -> MachineConfig:
+    """Parse what `to_json` wrote, or a user did; `name` is what a syntax error is blamed on."""
+    try:
+        tree = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadConfig(name, str(error), "JSON") from error
+    return from_builtins(tree, folder=folder)
+
+
+def from_builtins(tree: object, *, folder: Path | None = None) -> MachineConfig:
+    """Make a config of dicts, lists, strings and numbers; sizes may be text such as "64MiB".
+
+    Relative paths are joined to `folder`, when one is given. Raises BadConfig.
+    """
+    config = _convert(_with_numbers(tree, ""), MachineConfig, "", folder)
+    assert isinstance(config, MachineConfig)
+    return config
+
+
+def to_json(config: MachineConfig) -> bytes:
+    """Write a config canonically: every field, in the order of the classes, no white space."""
+    return msgspec.json.encode(config, enc_hook=_encode)
+
+
+def parse_size(text: str, field: str = "size") -> int:
+    """Read "64MiB", "512MB", "0x1000" or "4096" as bytes; BadConfig names `field` if it is none."""
+    match = re.fullmatch(r"(0x[0-9a-fA-F_]+|[0-9][0-9_]*) ?([A-Za-z]*)", text.strip())
+    if match is None or match[2] not in _UNITS:
+        raise BadConfig(field, text, 'bytes as a number or as text such as "64MiB" or "512MB"')
+    try:
+        return int(match[1], 0) * _UNITS[match[2]]
+    except ValueError as error:  # "0x_", "08", "1__0"
+        raise BadConfig(field, text, "a number, decimal or 0x…") from error
+
+
+def resolve(config: MachineConfig) -> MachineConfig:
+    """Look at the drives' files and return the config with every drive's length filled in.
+
+    A file that is not whole pages (pmem: 2 MiB, disks: sectors) is rounded up, unless it is shared.
+    """
+    drives = tuple(
+        msgspec.structs.replace(drive, length=_drive_length(drive, f"drives[{index}]"))
+        for index, drive in enumerate(config.drives)
+    )
+    return msgspec.structs.replace(config, drives=drives)
+
+
+def boot_facts(config: MachineConfig) -> dict[Path, FileFacts]:
+    """Look at the files that go into RAM as they are: all of `boot`, but not its ELF."""
+    boot = config.boot
+    fields = {"firmware": boot.firmware, "kernel": boot.kernel, "initrd": boot.initrd}
+    fields |= {f"images[{index}].path": image.path for index, image in enumerate(boot.images)}
+    return {path: _facts(path, f"boot.{name}") for name, path in fields.items() if path}
+
+
+def _facts(path: Path, field: str) -> FileFacts:
+    try:
+        with path.open("rb") as file:
+            return FileFacts(path.stat().st_size, file.read(HEADER_LENGTH))
+    except OSError as error:
+        raise BadConfig(field, str(path), f"a readable file ({error.strerror})") from error
+
+
+def _drive_length(drive: Drive, field: str) -> int:
+    granule = SECTOR_LENGTH if drive.kind == "virtio-blk" else PMEM_GRANULE
+    if drive.path is None:
+        assert drive.length is not None  # checked when the config was made
+        return drive.length
+    found = _facts(drive.path, f"{field}.path").length
+    if drive.length is not None and not found <= drive.length:
+        raise BadConfig(f"{field}.length", drive.length, f"at least {found}, what {drive.path} has")
+    if not drive.shared:
+        return drive.length or max(1, -(-found // granule)) * granule
+    if found == 0 or found % granule or drive.length not in (None, found):
+        wanted = drive.length or f"a multiple of {granule}"
+        raise BadConfig(f"{field}.path", found, f"a file of {wanted} bytes, since it is shared")
+    return found
+
+
+def _check_scalars(config: MachineConfig) -> None:
+    seed = config.seed
+    if type(seed) is not int or not 0 <= seed <= MAX_SEED:
+        raise BadConfig("seed", seed, f"an integer from 0 to {MAX_SEED}")
+    bootargs = config.boot.bootargs
+    if len(bootargs.encode()) > MAX_BOOTARGS_BYTES or not bootargs.isprintable():
+        raise BadConfig(
+            "boot.bootargs", bootargs, f"one line of at most {MAX_BOOTARGS_BYTES} bytes"
+        )
+
+
+def _check_boot(boot: Boot) -> None:
+    if boot.elf and boot.firmware:
+        raise BadConfig("boot.firmware", str(boot.firmware), "nothing: there is an elf already")
+    if boot.elf and boot.kernel:
+        raise BadConfig("boot.kernel", str(boot.kernel), "nothing: there is an elf already")
+    if boot.kernel and not boot.firmware:
+        raise BadConfig("boot.firmware", None, "the firmware that starts the kernel (OpenSBI)")
+    if boot.initrd and not boot.kernel:
+        raise BadConfig("boot.initrd", str(boot.initrd), "nothing: there is no kernel to use it")
+
+
+def _check_drives(config: MachineConfig) -> None:
+    seen: set[str] = set()
+    for index, drive in enumerate(config.drives):
+        field = f"drives[{index}]"
+        if drive.name in seen:
+            raise BadConfig(f"{field}.name", drive.name, "a name no other drive has")
+        if drive.name in RESERVED_NAMES:
+            raise BadConfig(f"{field}.name", drive.name, "a name the machine itself does not use")
+        seen.add(drive.name)
+        if drive.length is None:
+            if drive.path is None:
+                raise BadConfig(f"{field}.length", None, "a length, or a path to take it from")
+            continue
+        granule = SECTOR_LENGTH if drive.kind == "virtio-blk" else PMEM_GRANULE
+        if drive.length % granule:
+            raise BadConfig(f"{field}.length", drive.length, f"a multiple of {granule}")
+    if config.virtio_devices > MAX_VIRTIO_DEVICES:
+        found = f"{config.virtio_devices} virtio devices"
+        raise BadConfig("drives", found, f"at most {MAX_VIRTIO_DEVICES}, the rng among them")
+    direct = sum(drive.kind != "virtio-blk" for drive in config.drives)
+    if direct > MAX_PMEM_DRIVES:
+        raise BadConfig("drives", f"{direct} above RAM", f"at most {MAX_PMEM_DRIVES}")
+
+
+def _with_numbers(tree: object, field: str) -> object:
+    """Replace the texts of sizes and addresses by numbers, wherever they are."""
+    if isinstance(tree, Mapping):
+        return {key: _number(value, field, key) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_with_numbers(item, f"{field}[{index}]") for index, item in enumerate(tree)]
+    return tree
+
+
+def _number(value: object, parent: str, key: object) -> object:
+    field = f"{parent}.{key}".removeprefix(".")
+    if isinstance(value, str) and key in ("length", "address"):
+        return parse_size(value, field)
+    return _with_numbers(value, field)
+
+
+def _convert(tree: object, kind: Any, root: str, folder: Path | None = None) -> object:
+    """Let msgspec make a `kind` of the tree; its complaint becomes a BadConfig below `root`."""
+
+    def decode(wanted: type, found: object) -> object:
+        if wanted is not Path or not isinstance(found, str) or found in ("", ".") or "\0" in found:
+            raise ValueError("Expected the path of a file")
+        return folder / found if folder else Path(found)
+
+    try:
+        return msgspec.convert(tree, kind, dec_hook=decode)
+    except msgspec.ValidationError as error:
+        if isinstance(error.__cause__, BadConfig):
+            raise error.__cause__ from None
+        raise _complaint(str(error), tree, root) from None
+
+
+def _complaint(text: str, tree: object, root: str) -> BadConfig:
+    match = re.fullmatch(r"(.*?)(?: - at `\$((?:\.\w+|\[\d+\])*)`)?", text, re.DOTALL)
+    assert match is not None
+    message, where = match[1], match[2] or ""
+    field = (root + where).removeprefix(".")
+    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", message, re.DOTALL):
+        table = _TABLES.get(re.sub(r"\[\d+\]", "", field), MachineConfig)
+        known = "one of the fields " + ", ".join(table.__struct_fields__)
+        return BadConfig(f"{field}.{unknown[1]}".removeprefix("."), "an unknown field", known)
+    if missing := re.fullmatch(r"Object missing required field `(.*)`", message):
+        return BadConfig(f"{field}.{missing[1]}".removeprefix("."), None, "a value")
+    expected = message.removeprefix("Expected ").replace("`", "")
+    if message.startswith("Invalid enum value"):
+        choices = get_args(DriveKind) if field.endswith("kind") else get_args(Isa)
+        expected = "one of " + ", ".join(choices)
+    return BadConfig(field or "config", _found(tree, where), expected)
+
+
+def _found(tree: object, where: str) -> object:
+    """Look up what is at msgspec's path; the whole tree when the path leads nowhere."""
+    found: Any = tree
+    for name, index in re.findall(r"\.(\w+)|\[(\d+)\]", where):
+        try:
+            found = found[int(index)] if index else found[name]
+        except (LookupError, TypeError):
+            return tree
+    return found
+
+
+def _encode(value: object) -> object:
+    return str(value) if isinstance(value, Path) else repr(value)
