@@ -1,0 +1,188 @@
+/* Compare float.c with the host's floating-point unit, flags included: float_host CASES SEED. */
+#include <fenv.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef __x86_64__
+#    include <immintrin.h>
+#endif
+
+#include "float.h"
+
+/* Prints one line for each of the first mismatches and exits with 1 if there was any. The host has no RMM:
+   that mode is the Python oracle's. NaN payloads and UF where the host finds tininess before rounding differ
+   from RISC-V by design and are mapped or left out here. */
+
+/* ---- the host ---- */
+
+#ifdef __x86_64__ /* MXCSR directly: fenv.h also visits the x87 unit, ten times slower */
+static void host_begin(unsigned rm) {
+    static const unsigned control[] = {0x0000, 0x6000, 0x2000, 0x4000};
+    _mm_setcsr(0x1f80 | control[rm]);
+}
+
+static uint32_t host_flags(void) {
+    unsigned csr = _mm_getcsr();
+    return (csr >> 5 & 1) | (csr >> 3 & 2) | (csr >> 1 & 4) | (csr << 1 & 8) | (csr << 4 & 16);
+}
+#else
+static void host_begin(unsigned rm) {
+    static const int mode[] = {FE_TONEAREST, FE_TOWARDZERO, FE_DOWNWARD, FE_UPWARD};
+    fesetround(mode[rm]);
+    feclearexcept(FE_ALL_EXCEPT);
+}
+
+static uint32_t host_flags(void) {
+    return (fetestexcept(FE_INEXACT) ? FLOAT_NX : 0) | (fetestexcept(FE_UNDERFLOW) ? FLOAT_UF : 0) |
+           (fetestexcept(FE_OVERFLOW) ? FLOAT_OF : 0) | (fetestexcept(FE_DIVBYZERO) ? FLOAT_DZ : 0) |
+           (fetestexcept(FE_INVALID) ? FLOAT_NV : 0);
+}
+#endif
+#if defined(__x86_64__) || defined(__riscv)
+static const uint32_t COMPARED = 31;
+#else
+static const uint32_t COMPARED = 31 & ~FLOAT_UF;
+#endif
+
+/* ---- operands: random patterns that crowd the edges ---- */
+
+static uint64_t random_state;
+
+static uint64_t random_bits(void) { /* xorshift64* */
+    random_state ^= random_state >> 12;
+    random_state ^= random_state << 25;
+    random_state ^= random_state >> 27;
+    return random_state * UINT64_C(0x2545f4914f6cdd1d);
+}
+
+static uint64_t random_fraction(int width) {
+    uint64_t bits = random_bits() >> (64 - width), choice = random_bits() >> 32;
+    int shift = (int)(choice >> 8) % width;
+    uint64_t mask = (UINT64_C(1) << width) - 1;
+    switch (choice & 7) {
+    case 0: return bits >> shift;                           /* small */
+    case 1: return bits << shift & mask;                    /* few significant bits */
+    case 2: return ~(bits >> shift) & mask;                 /* close to the next power of two */
+    case 3: return UINT64_C(1) << shift;                    /* one bit */
+    case 4: return (UINT64_C(1) << shift) - 1 + (bits & 1); /* a run of ones */
+    default: return bits;
+    }
+}
+
+/* A pattern whose exponent is likely to meet `other` (the previous operand's) at an edge. */
+static uint64_t random_pattern(int exponent_width, int fraction_width, uint64_t other) {
+    int largest = (1 << exponent_width) - 1, bias = largest / 2, near = (int)(random_bits() >> 59) - 16;
+    uint64_t choice = random_bits() >> 32;
+    int previous = (int)(other >> fraction_width) & largest, exponent;
+    switch (choice & 15) {
+    case 0: exponent = near & 3; break;
+    case 1: exponent = largest - (near & 3); break;
+    case 2:
+    case 3: exponent = bias + near * 4; break;
+    case 4:
+    case 5: exponent = previous + near / 8; break;
+    case 6:
+    case 7: exponent = previous + near * 4; break;
+    case 8: exponent = bias - previous + near; break; /* product at the subnormal edge */
+    case 9: exponent = bias - previous - fraction_width + near; break;
+    case 10: exponent = largest + bias - previous + near / 4; break;  /* product at the overflow edge */
+    case 11: exponent = previous + bias + near / 4; break;            /* quotient at the subnormal edge */
+    case 12: exponent = previous - bias + near / 4; break;            /* quotient at the overflow edge */
+    case 13: exponent = bias + (near & 1 ? 126 : -126) + near; break; /* the edges of binary32 */
+    default: exponent = (int)(choice >> 8) & largest;
+    }
+    if (exponent < 0 || exponent > largest) exponent = (int)(choice >> 8) & largest;
+    uint64_t fraction = random_fraction(fraction_width);
+    return ((choice >> 4 & 1) << exponent_width | (uint64_t)exponent) << fraction_width | fraction;
+}
+
+typedef struct {
+    uint64_t a, b, c;
+    unsigned rm;
+} Case;
+
+static Case random_case(int exponent_width, int fraction_width) {
+    Case x;
+    x.a = random_pattern(exponent_width, fraction_width, random_bits());
+    x.b = random_pattern(exponent_width, fraction_width, x.a);
+    /* The addend of an fma meets the product's exponent. */
+    uint64_t bias = ((UINT64_C(1) << (exponent_width - 1)) - 1) << fraction_width;
+    x.c = random_pattern(exponent_width, fraction_width, x.a + x.b - bias);
+    if ((random_bits() & 63) == 0) x.b = x.a ^ (random_bits() >> 63) << (exponent_width + fraction_width);
+    x.rm = random_bits() >> 62;
+    return x;
+}
+
+static int64_t random_integer(void) {
+    int64_t value = (int64_t)random_fraction(63) >> (random_bits() >> 58);
+    switch (random_bits() >> 62) {
+    case 0: return -value;
+    case 1: return (int64_t)((uint64_t)value << (random_bits() >> 58));
+    case 2: return (int64_t)(UINT64_MAX - (uint64_t)value);
+    default: return value;
+    }
+}
+
+/* ---- comparing ---- */
+
+static long failures;
+
+static void check(const char *operation, Case x, uint64_t ours, uint32_t our_flags, uint64_t theirs,
+                  uint32_t their_flags) {
+    if (ours == theirs && !((our_flags ^ their_flags) & COMPARED)) return;
+    if (failures++ < 20)
+        printf("%s rm=%u %#llx %#llx %#llx: %#llx flags %u, host %#llx flags %u\n", operation, x.rm,
+               (unsigned long long)x.a, (unsigned long long)x.b, (unsigned long long)x.c,
+               (unsigned long long)ours, our_flags, (unsigned long long)theirs, their_flags);
+}
+
+#define FORMAT         "f32"
+#define REAL           float
+#define PATTERN        uint32_t
+#define NAME(name)     f32_##name
+#define EXPONENT_WIDTH 8
+#define FRACTION_WIDTH 23
+#include "float_host_format.h"
+
+#define FORMAT         "f64"
+#define REAL           double
+#define PATTERN        uint64_t
+#define NAME(name)     f64_##name
+#define EXPONENT_WIDTH 11
+#define FRACTION_WIDTH 52
+#include "float_host_format.h"
+
+static void check_formats(Case x) {
+    uint32_t flags = 0, their_flags;
+    volatile double wide = f64_real(x.a);
+    host_begin(x.rm);
+    volatile float narrow = (float)wide;
+    their_flags = host_flags();
+    uint32_t ours = f32_from_f64(x.a, x.rm, &flags);
+    check("f32_from_f64", x, ours, flags, f32_bits(narrow), their_flags);
+
+    x.a >>= 32; /* any pattern is a case for widening */
+    flags = 0;
+    narrow = f32_real((uint32_t)x.a);
+    host_begin(x.rm);
+    wide = (double)narrow;
+    their_flags = host_flags();
+    uint64_t widened = f64_from_f32((uint32_t)x.a, &flags);
+    check("f64_from_f32", x, widened, flags, f64_bits(wide), their_flags);
+}
+
+int main(int argc, char **argv) {
+    if (argc != 3) return 2;
+    long cases = atol(argv[1]);
+    random_state = strtoull(argv[2], NULL, 0) | 1;
+    for (long i = 0; i < cases; i++) {
+        f32_check(random_case(8, 23));
+        f64_check(random_case(11, 52));
+        f32_check_integer((uint64_t)random_integer());
+        f64_check_integer((uint64_t)random_integer());
+        check_formats(random_case(11, 52));
+    }
+    printf("%ld cases of every operation, %ld mismatches\n", cases, failures);
+    return failures != 0;
+}
