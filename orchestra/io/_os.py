@@ -1,0 +1,176 @@
+"""The one module that speaks to the C extension: addresses and errno in, Python values and our errors out."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from orchestra.errors import MachineForked
+
+from ._native import ffi, lib
+
+__all__ = [
+    "GROW_FUNCTION",
+    "Chunk",
+    "Fault",
+    "NativeArena",
+    "NativeMap",
+    "call_guarded",
+    "check_pid",
+    "copy_guarded",
+    "install_handler",
+    "path_of",
+    "region_count",
+    "rename_new",
+]
+
+MODES: Final = {"read": 0, "private": 1, "shared": 2}
+
+
+def _address(function: Any) -> int:
+    return int(ffi.cast("uintptr_t", function))
+
+
+GROW_FUNCTION: Final = _address(ffi.addressof(lib, "io_arena_grow"))
+_COPY_FUNCTION: Final = _address(ffi.addressof(lib, "io_copy"))
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Where a SIGBUS came from: the owner of the mapping, and the offset of the byte in its file."""
+
+    owner: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A stretch of an arena: host address, length in bytes, offset in its file (0-based; also when anonymous)."""
+
+    address: int
+    length: int
+    file_offset: int
+
+
+def _check(result: int, path: Path | None = None) -> int:
+    if result < 0:
+        raise OSError(-result, os.strerror(-result), None if path is None else str(path))
+    return result
+
+
+def check_pid(pid: int) -> None:
+    """Raise MachineForked unless this process is `pid`, the one in which shared memory was mapped."""
+    if os.getpid() != pid:
+        raise MachineForked(
+            f"this is a fork of process {pid}, which keeps its shared files; "
+            f"open the machine again, or start the new process before opening it"
+        )
+
+
+def path_of(fd: int) -> Path:
+    """The path behind an open descriptor, as far as the kernel knows it."""
+    return Path(os.readlink(f"/proc/self/fd/{fd}"))
+
+
+def install_handler() -> None:
+    """Put our SIGBUS handler before all others, again if need be."""
+    _check(lib.io_fault_install())
+
+
+def call_guarded(function: int, argument: int) -> Fault | None:
+    """Call `void function(void *argument)` without the GIL; a fault in our mappings ends it and is returned."""
+    fault = ffi.new("struct io_fault *")
+    if _check(lib.io_guarded(function, argument, fault)):
+        return Fault(fault.owner, fault.offset)
+    return None
+
+
+def copy_guarded(buffer: bytearray | bytes, address: int, *, into_memory: bool) -> Fault | None:
+    """Copy all of `buffer` to or from mapped memory."""
+    with ffi.from_buffer(buffer) as view:
+        local = _address(view)
+        target, source = (address, local) if into_memory else (local, address)
+        copy = ffi.new("struct io_copy *", (target, source, len(buffer)))
+        return call_guarded(_COPY_FUNCTION, _address(copy))
+
+
+def region_count() -> int:
+    """How many stretches of files are mapped by us in this process."""
+    return int(lib.io_region_count())
+
+
+def rename_new(source: Path, target: Path) -> None:
+    """Rename without replacing; OSError says EEXIST, or EINVAL where the file system cannot promise it."""
+    _check(lib.io_rename_new(os.fsencode(source), os.fsencode(target)), target)
+
+
+class NativeMap:
+    """A mapping of a file; `address` is that of the byte at the offset asked for."""
+
+    __slots__ = ("_map",)
+
+    def __init__(self, fd: int, offset: int, length: int, mode: str, owner: int) -> None:
+        self._map = ffi.new("struct io_map *", {"slot": -1})
+        _check(lib.io_map_file(self._map, fd, offset, length, MODES[mode], owner))
+
+    @property
+    def address(self) -> int:
+        """0 once unmapped."""
+        return int(self._map.address)
+
+    def unmap(self) -> None:
+        """Give the addresses back; twice is fine."""
+        lib.io_unmap(self._map)
+
+    def forget(self) -> None:
+        """Strike it from the registry only: the kernel unmapped it at the fork."""
+        lib.io_map_forget(self._map)
+
+
+class NativeArena:
+    """The C half of an arena, which the core grows without asking Python."""
+
+    __slots__ = ("_arena",)
+
+    def __init__(self, fd: int, first_offset: int, owner: int) -> None:
+        self._arena = lib.io_arena_new(fd, first_offset, owner)
+        if self._arena == ffi.NULL:
+            raise MemoryError
+
+    @property
+    def context(self) -> int:
+        """The first argument of the grow function."""
+        return _address(self._arena)
+
+    @property
+    def length(self) -> int:
+        """Bytes given out so far."""
+        return int(lib.io_arena_length(self._arena))
+
+    def grow(self, wanted: int) -> tuple[int, int] | None:
+        """What the core does: (address, length in bytes) of a new chunk, or None."""
+        got = ffi.new("uint64_t *")
+        address = _address(lib.io_arena_grow(self._arena, wanted, got))
+        return (address, int(got[0])) if address else None
+
+    def chunks(self) -> list[Chunk]:
+        """Every chunk, in the order of the file."""
+        room = int(lib.io_arena_chunks(self._arena, ffi.NULL, 0))
+        found = ffi.new("struct io_chunk[]", room)
+        count = min(room, int(lib.io_arena_chunks(self._arena, found, room)))
+        return [Chunk(c.address, c.length, c.file_offset) for c in found[0:count]]
+
+    def reserve(self, length: int) -> None:
+        """Allocate storage for the first `length` bytes."""
+        _check(lib.io_arena_reserve(self._arena, length))
+
+    def trim(self, length: int) -> None:
+        """Cut the file after `length` bytes of storage, for good."""
+        _check(lib.io_arena_trim(self._arena, length))
+
+    def free(self) -> None:
+        """Unmap everything; twice is fine."""
+        lib.io_arena_free(self._arena)
+        self._arena = ffi.NULL

@@ -1,0 +1,140 @@
+/* arena.c: storage that grows in doubling chunks, anonymous or in one file, at the request of another
+ * extension. */
+#include "io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#define PAGE          UINT64_C(4096)
+#define FIRST_CHUNK   (UINT64_C(64) << 10)
+#define LARGEST_CHUNK (UINT64_C(16) << 20)
+
+struct chunk {
+    struct io_map map;
+    uint64_t file_offset;
+    _Atomic(struct chunk *) next;
+};
+
+/* One thread at a time grows it (a machine runs on one thread); any thread may list and measure it meanwhile,
+   so a chunk is whole before it is linked. */
+struct io_arena {
+    int fd; // -1: anonymous
+    pid_t process;
+    uint64_t owner;
+    uint64_t first_offset;
+    uint64_t file_length;
+    uint64_t next_length;
+    int trimmed;
+    _Atomic uint64_t length;
+    _Atomic(struct chunk *) first;
+    struct chunk *last;
+};
+
+struct io_arena *io_arena_new(int fd, uint64_t first_offset, uint64_t owner) {
+    struct io_arena *arena = calloc(1, sizeof *arena);
+    if (arena == NULL) return NULL;
+    arena->fd = fd;
+    arena->process = getpid();
+    arena->owner = owner;
+    arena->first_offset = first_offset;
+    arena->next_length = FIRST_CHUNK;
+    return arena;
+}
+
+static int gone_with_fork(const struct io_arena *arena) {
+    return arena->fd >= 0 && arena->process != getpid();
+}
+
+static struct chunk *first_chunk(const struct io_arena *arena) {
+    return atomic_load_explicit(&arena->first, memory_order_acquire);
+}
+
+static struct chunk *next_chunk(const struct chunk *chunk) {
+    return atomic_load_explicit(&chunk->next, memory_order_acquire);
+}
+
+void io_arena_free(struct io_arena *arena) {
+    if (arena == NULL) return;
+    int gone = gone_with_fork(arena);
+    for (struct chunk *chunk = first_chunk(arena), *next; chunk != NULL; chunk = next) {
+        next = next_chunk(chunk);
+        if (gone)
+            io_map_forget(&chunk->map);
+        else
+            io_unmap(&chunk->map);
+        free(chunk);
+    }
+    free(arena);
+}
+
+static int map_in_file(struct io_arena *arena, struct chunk *chunk, uint64_t length) {
+    uint64_t end = chunk->file_offset + length;
+    if (end > arena->file_length && ftruncate(arena->fd, (off_t)end) != 0) return -errno;
+    int result = io_map_file(&chunk->map, arena->fd, chunk->file_offset, length, IO_MAP_SHARED, arena->owner);
+    if (result == 0) {
+        if (end > arena->file_length) arena->file_length = end;
+    } else if (end > arena->file_length && ftruncate(arena->fd, (off_t)arena->file_length) != 0) {
+        arena->file_length = end; // the file stayed longer: sparse, harmless, and the next growth uses it
+    }
+    return result;
+}
+
+static void link_chunk(struct io_arena *arena, struct chunk *chunk) {
+    atomic_store_explicit(arena->last ? &arena->last->next : &arena->first, chunk, memory_order_release);
+    arena->last = chunk;
+    atomic_fetch_add_explicit(&arena->length, chunk->map.length, memory_order_release);
+}
+
+/* Called by the machine's core, on its thread, without the GIL. */
+void *io_arena_grow(void *context, uint64_t wanted, uint64_t *got) {
+    struct io_arena *arena = context;
+    if (wanted == 0 || wanted % PAGE != 0 || arena->trimmed || gone_with_fork(arena)) return NULL;
+    uint64_t length = wanted > arena->next_length ? wanted : arena->next_length;
+    struct chunk *chunk = calloc(1, sizeof *chunk);
+    if (chunk == NULL) return NULL;
+    chunk->file_offset = arena->first_offset + io_arena_length(arena);
+    int result = arena->fd < 0 ? io_map_anonymous(&chunk->map, length) : map_in_file(arena, chunk, length);
+    if (result != 0) {
+        free(chunk);
+        return NULL;
+    }
+    link_chunk(arena, chunk);
+    if (arena->next_length < LARGEST_CHUNK) arena->next_length *= 2;
+    *got = length;
+    return (void *)chunk->map.address;
+}
+
+/* Storage for the arena's first `length` bytes is allocated now, so that a full disk says so here. */
+int io_arena_reserve(struct io_arena *arena, uint64_t length) {
+    if (arena->fd < 0 || length == 0) return 0;
+    int error = posix_fallocate(arena->fd, (off_t)arena->first_offset, (off_t)length);
+    if (error != 0) return -error;
+    uint64_t end = arena->first_offset + length;
+    if (end > arena->file_length) arena->file_length = end;
+    return 0;
+}
+
+/* Cuts the file behind its first `length` bytes of storage; the arena grows no more. */
+int io_arena_trim(struct io_arena *arena, uint64_t length) {
+    if (arena->fd >= 0 && ftruncate(arena->fd, (off_t)(arena->first_offset + length)) != 0) return -errno;
+    arena->trimmed = 1;
+    return 0;
+}
+
+uint64_t io_arena_length(const struct io_arena *arena) {
+    return atomic_load_explicit(&arena->length, memory_order_acquire);
+}
+
+/* Fills at most `room` entries and returns how many chunks there are. */
+uint64_t io_arena_chunks(const struct io_arena *arena, struct io_chunk *chunks, uint64_t room) {
+    uint64_t count = 0;
+    for (struct chunk *chunk = first_chunk(arena); chunk != NULL; chunk = next_chunk(chunk), count++)
+        if (count < room)
+            chunks[count] = (struct io_chunk){chunk->map.address, chunk->map.length, chunk->file_offset};
+    return count;
+}

@@ -1,0 +1,47 @@
+/* io.cdef.h: what Python sees of io.h, through cffi. */
+
+struct io_fault {
+    uint64_t owner;
+    uint64_t offset;
+    uintptr_t address;
+};
+
+struct io_copy {
+    uintptr_t target;
+    uintptr_t source;
+    uint64_t length;
+};
+
+struct io_map {
+    uintptr_t address;
+    uint64_t length;
+    int64_t slot;
+};
+
+struct io_chunk {
+    uintptr_t address;
+    uint64_t length;
+    uint64_t file_offset;
+};
+
+struct io_arena;
+
+uint64_t io_region_count(void);
+
+int io_fault_install(void);
+int io_guarded(uintptr_t function, uintptr_t argument, struct io_fault *fault);
+void io_copy(void *argument);
+
+int io_map_file(struct io_map *map, int fd, uint64_t offset, uint64_t length, int mode, uint64_t owner);
+void io_unmap(struct io_map *map);
+void io_map_forget(struct io_map *map);
+
+struct io_arena *io_arena_new(int fd, uint64_t first_offset, uint64_t owner);
+void io_arena_free(struct io_arena *arena);
+void *io_arena_grow(void *context, uint64_t wanted, uint64_t *got);
+int io_arena_reserve(struct io_arena *arena, uint64_t length);
+int io_arena_trim(struct io_arena *arena, uint64_t length);
+uint64_t io_arena_length(const struct io_arena *arena);
+uint64_t io_arena_chunks(const struct io_arena *arena, struct io_chunk *chunks, uint64_t room);
+
+int io_rename_new(const char *source, const char *target);

@@ -1,0 +1,77 @@
+/* io.h: the C half of orchestra.io: faults that return, maps, arenas and a rename that replaces nothing. */
+#ifndef ORCHESTRA_IO_H
+#define ORCHESTRA_IO_H
+#ifndef _GNU_SOURCE
+#    define _GNU_SOURCE
+#endif
+
+#include <stdint.h>
+
+/* Failures are returned as -errno throughout. */
+
+// regions.c: which addresses are ours; readers need no lock, so a signal handler may ask.
+
+#define IO_REGION_DIES_AT_FORK 1u
+
+struct io_fault {
+    uint64_t owner;    // who mapped it; Python knows its path
+    uint64_t offset;   // of the faulting byte, in the file
+    uintptr_t address; // of the faulting byte, in this process
+};
+
+int64_t io_region_add(uintptr_t start, uintptr_t end, uint64_t owner, uint64_t offset, uint32_t flags);
+void io_region_remove(int64_t slot);
+int io_region_find(uintptr_t address, struct io_fault *found);
+uint64_t io_region_count(void);
+void io_regions_before_fork(void);
+void io_regions_after_fork(int in_child);
+
+// fault.c: SIGBUS at an address of ours becomes a return value of io_guarded.
+
+struct io_copy {
+    uintptr_t target;
+    uintptr_t source;
+    uint64_t length;
+};
+
+int io_fault_install(void);
+int io_guarded(uintptr_t function, uintptr_t argument, struct io_fault *fault);
+void io_copy(void *argument);
+
+// map.c: files and anonymous memory in our address space.
+
+enum io_map_mode { IO_MAP_READ, IO_MAP_PRIVATE, IO_MAP_SHARED };
+
+struct io_map {
+    uintptr_t address; // of the byte asked for, which need not begin a page
+    uint64_t length;
+    int64_t slot; // in the registry of regions; -1 for anonymous memory
+};
+
+int io_map_file(struct io_map *map, int fd, uint64_t offset, uint64_t length, int mode, uint64_t owner);
+int io_map_anonymous(struct io_map *map, uint64_t length);
+void io_unmap(struct io_map *map);
+void io_map_forget(struct io_map *map);
+
+// arena.c: storage that grows in doubling chunks.
+
+struct io_chunk {
+    uintptr_t address;
+    uint64_t length;
+    uint64_t file_offset;
+};
+
+struct io_arena;
+struct io_arena *io_arena_new(int fd, uint64_t first_offset, uint64_t owner);
+void io_arena_free(struct io_arena *arena);
+void *io_arena_grow(void *context, uint64_t wanted, uint64_t *got);
+int io_arena_reserve(struct io_arena *arena, uint64_t length);
+int io_arena_trim(struct io_arena *arena, uint64_t length);
+uint64_t io_arena_length(const struct io_arena *arena);
+uint64_t io_arena_chunks(const struct io_arena *arena, struct io_chunk *chunks, uint64_t room);
+
+// folder.c
+
+int io_rename_new(const char *source, const char *target);
+
+#endif

@@ -1,0 +1,246 @@
+"""Locks on folders and files: shared or exclusive, between processes by flock(2), in turn within the process."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import threading
+import time
+import weakref
+from collections import deque
+from pathlib import Path
+from typing import Final, Literal
+
+import anyio
+from anyio.lowlevel import checkpoint, current_token
+
+from orchestra.errors import BadImage, MachineLocked
+
+from . import _holder
+
+__all__ = ["Lock", "LockMode", "lock", "try_lock", "wait_lock"]
+
+LockMode = Literal["shared", "exclusive"]
+Inode = tuple[int, int]
+
+FIRST_POLL_SECONDS: Final = 0.001
+LONGEST_POLL_SECONDS: Final = 0.05
+_FLAGS: Final = {"shared": fcntl.LOCK_SH, "exclusive": fcntl.LOCK_EX}
+
+
+class Lock:
+    """A held lock, until closed; made by lock, try_lock or wait_lock.
+
+    It belongs to the process that took it: a fork does not hold it, though the memory it protected may live on.
+    """
+
+    def __init__(self, path: Path, mode: LockMode, fd: int, inode: Inode) -> None:
+        self.path, self.mode = path, mode
+        self._fd, self._inode = fd, inode
+        _held.add(self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether close was called."""
+        return self._fd < 0
+
+    def fileno(self) -> int:
+        """The descriptor of the locked folder or file, opened for reading; ValueError once closed."""
+        if self._fd < 0:
+            raise ValueError(f"the lock on {self.path} is closed")
+        return self._fd
+
+    def close(self) -> None:
+        """Unlock, and let the next in turn try; closing twice is fine."""
+        fd, self._fd = self._fd, -1
+        if fd < 0:
+            return
+        fcntl.flock(
+            fd, fcntl.LOCK_UN
+        )  # a process being spawned may have a copy of the descriptor for a moment
+        os.close(fd)
+        _turns.wake(self._inode)
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_fd", -1) >= 0:
+            self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._fd < 0 else self.mode
+        return f"<Lock {state} {str(self.path)!r}>"
+
+
+class _Waiter:
+    """One task in a queue; its event belongs to the task's own event loop."""
+
+    def __init__(self) -> None:
+        self.loop = current_token().native_token
+        self.event = anyio.Event()
+
+    def wake(self) -> None:
+        """Let it try now, if it lives in the event loop that runs here; else its next poll finds out."""
+        try:
+            here = current_token().native_token
+        except RuntimeError:  # no event loop runs in this thread
+            return
+        if here is self.loop:
+            self.event.set()
+
+
+class _Turns:
+    """Who waits for which inode, in order of arrival, over all event loops of the process."""
+
+    def __init__(self) -> None:
+        self.guard = (
+            threading.RLock()
+        )  # a collected Lock may be closed at any point of the same thread
+        self.queues: dict[Inode, deque[_Waiter]] = {}
+
+    def try_first(self, fd: int, inode: Inode, mode: LockMode) -> _Waiter | None:
+        """None when nobody waits and the lock was free; else a place at the end of the queue."""
+        with self.guard:
+            if inode not in self.queues and _try(fd, mode):
+                return None
+            waiter = _Waiter()
+            self.queues.setdefault(inode, deque()).append(waiter)
+            return waiter
+
+    def try_next(self, waiter: _Waiter, fd: int, inode: Inode, mode: LockMode) -> bool:
+        """Whether it was the waiter's turn and the lock was free."""
+        with self.guard:
+            waiter.event = anyio.Event()
+            return self.queues[inode][0] is waiter and _try(fd, mode)
+
+    def leave(self, waiter: _Waiter, inode: Inode) -> None:
+        """Give up the place; the next in turn may try."""
+        with self.guard:
+            queue = self.queues[inode]
+            queue.remove(waiter)
+            if not queue:
+                del self.queues[inode]
+        self.wake(inode)
+
+    def wake(self, inode: Inode) -> None:
+        """Tell the first in turn."""
+        with self.guard:
+            queue = self.queues.get(inode)
+            if queue:
+                queue[0].wake()
+
+
+_turns = _Turns()
+_held: weakref.WeakSet[Lock] = weakref.WeakSet()
+
+
+def try_lock(path: Path | str, mode: LockMode) -> Lock:
+    """Lock a folder or file now, before anybody who waits; MachineLocked names the holder where it is known."""
+    path = Path(path)
+    while True:
+        fd, inode = _open(path)
+        try:
+            if not _try(fd, mode):
+                raise MachineLocked(path, _holder.describe(fd))
+            if _still_there(path, inode):
+                taken, fd = Lock(path, mode, fd, inode), -1
+                return taken
+        finally:
+            _discard(fd)
+
+
+def wait_lock(path: Path | str, mode: LockMode, timeout_seconds: float | None = None) -> Lock:
+    """Lock a folder or file, blocking this thread as long as it takes; MachineLocked after `timeout_seconds`."""
+    deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+    pause = FIRST_POLL_SECONDS
+    while True:
+        try:
+            return try_lock(path, mode)
+        except MachineLocked:
+            left = pause if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                raise
+        time.sleep(min(pause, left))
+        pause = min(pause * 2, LONGEST_POLL_SECONDS)
+
+
+async def lock(path: Path | str, mode: LockMode) -> Lock:
+    """Lock a folder or file, in turn: first come, first served within the process, and polling others' locks.
+
+    Cancelling leaves neither a lock nor a place in the queue. There is no timeout but anyio.fail_after.
+    """
+    path = Path(path)
+    await checkpoint()
+    while True:
+        fd, inode = _open(path)
+        try:
+            waiter = _turns.try_first(fd, inode, mode)
+            if waiter is not None:
+                try:
+                    await _wait_turn(waiter, fd, inode, mode)
+                finally:
+                    _turns.leave(waiter, inode)
+            if _still_there(path, inode):
+                taken, fd = Lock(path, mode, fd, inode), -1
+                return taken
+        finally:
+            _discard(fd)
+
+
+async def _wait_turn(waiter: _Waiter, fd: int, inode: Inode, mode: LockMode) -> None:
+    pause = FIRST_POLL_SECONDS
+    while not _turns.try_next(waiter, fd, inode, mode):
+        with anyio.move_on_after(pause):
+            await waiter.event.wait()
+        pause = min(pause * 2, LONGEST_POLL_SECONDS)
+
+
+def _open(path: Path) -> tuple[int, Inode]:
+    """Open without waiting for the other end of a pipe and without following a last symlink."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    status = os.fstat(fd)
+    if not (
+        stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode)
+    ):
+        os.close(fd)
+        raise BadImage(path, "type", stat.filemode(status.st_mode), "a folder or a file")
+    return fd, (status.st_dev, status.st_ino)
+
+
+def _try(fd: int, mode: LockMode) -> bool:
+    try:
+        fcntl.flock(fd, _FLAGS[mode] | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno == errno.EWOULDBLOCK:
+            return False
+        raise
+    return True
+
+
+def _still_there(path: Path, inode: Inode) -> bool:
+    """Whether the locked inode is what the path names: it may have been removed or replaced while we waited."""
+    status = os.stat(path, follow_symlinks=False)
+    return (status.st_dev, status.st_ino) == inode
+
+
+def _discard(fd: int) -> None:
+    if fd >= 0:
+        os.close(fd)
+
+
+def _after_fork() -> None:
+    """Drop the child's copies, lest a lock outlive the process that took it."""
+    _turns.guard = threading.RLock()
+    _turns.queues.clear()
+    for held in list(_held):
+        fd, held._fd = held._fd, -1  # noqa: SLF001 - close would unlock the parent's
+        _discard(fd)
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,144 @@
+"""A file, or a part of one, mapped into memory and known to the fault handler."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Literal
+
+from orchestra.errors import BackingFault, BadImage, MachineClosed
+
+from . import fault
+from ._os import Fault, NativeMap, check_pid, copy_guarded, path_of
+
+__all__ = ["Mapping", "Mode", "map_file"]
+
+Mode = Literal["read", "private", "shared"]
+
+
+class Mapping:
+    """Mapped bytes of a file, until closed; made by map_file.
+
+    `address` is the host address of the byte at `offset` of the file at `path`, `length` the number of bytes.
+    A shared, writable mapping belongs to the process that made it; in a fork its methods raise MachineForked.
+    """
+
+    def __init__(self, fd: int, path: Path, *, offset: int, length: int, mode: Mode) -> None:
+        self.path, self.offset, self.length, self.mode = path, offset, length, mode
+        self._pid = os.getpid()
+        self._map: NativeMap | None = None
+        backing = fault.Backing.of(path, os.fstat(fd), written=mode == "shared")
+        self._owner = fault.register(backing)
+        try:
+            self._map = NativeMap(fd, offset, length, mode, self._owner)
+        except OSError as error:
+            fault.forget(self._owner)
+            error.filename = str(path)
+            raise
+
+    @property
+    def address(self) -> int:
+        """Host address of the first byte; MachineClosed after close, MachineForked in a fork."""
+        if self._map is None:
+            raise MachineClosed(f"the mapping of {self.path} is closed")
+        if self.mode == "shared":
+            check_pid(self._pid)
+        return self._map.address
+
+    @property
+    def writable(self) -> bool:
+        """Whether its memory may be stored to (in a private mapping the file never sees it)."""
+        return self.mode != "read"
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Copy `length` bytes from byte `offset` of the mapping; BackingFault when a page cannot be read."""
+        address = self._within(offset, length)
+        buffer = bytearray(length)
+        if length:
+            self._raise(copy_guarded(buffer, address, into_memory=False))
+        return bytes(buffer)
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Copy `data` to byte `offset` of the mapping; BackingFault when a page cannot be written."""
+        address = self._within(offset, len(data))
+        if not self.writable:
+            raise PermissionError(f"{self.path} is mapped for reading only")
+        if data:
+            self._raise(copy_guarded(data, address, into_memory=True))
+
+    def close(self) -> None:
+        """Unmap; closing twice is fine. Nobody may use the addresses any more."""
+        mapped, self._map = self._map, None
+        if mapped is None:
+            return
+        if self.mode == "shared" and os.getpid() != self._pid:
+            mapped.forget()
+        else:
+            mapped.unmap()
+        fault.forget(self._owner)
+
+    def _within(self, offset: int, length: int) -> int:
+        if offset < 0 or length < 0 or offset + length > self.length:
+            raise IndexError(f"bytes {offset}..{offset + length} of {self.length} mapped bytes")
+        return self.address + offset
+
+    def _raise(self, found: Fault | None) -> None:
+        if found is not None:
+            error: BackingFault = fault.as_error(found)
+            raise error
+
+    def __enter__(self) -> Mapping:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_map", None) is not None:
+            self.close()
+
+    def __repr__(self) -> str:
+        end = self.offset + self.length
+        return f"<Mapping {self.mode} {str(self.path)!r} {self.offset:#x}..{end:#x}>"
+
+
+def map_file(
+    file: Path | str | int,
+    *,
+    offset: int = 0,
+    length: int | None = None,
+    mode: Mode = "read",
+    expected_length: int | None = None,
+) -> Mapping:
+    """Map `length` bytes (None: the rest) of a regular file from byte `offset`.
+
+    `file` is a path, of which a last symlink is not followed, or a descriptor that the caller keeps and closes.
+    Mode "read" sees what others write, "private" keeps its stores to itself, "shared" stores to the file.
+    Raises BadImage when the file is shorter than asked, or its whole length is not `expected_length` bytes.
+    """
+    if offset < 0 or (length is not None and length < 0):
+        raise ValueError(f"offset {offset} and length {length} must not be negative")
+    if isinstance(file, int):
+        return _map_descriptor(file, path_of(file), offset, length, mode, expected_length)
+    access = os.O_RDWR if mode == "shared" else os.O_RDONLY
+    fd = os.open(file, access | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        return _map_descriptor(fd, Path(file), offset, length, mode, expected_length)
+    finally:
+        os.close(fd)
+
+
+def _map_descriptor(
+    fd: int, path: Path, offset: int, length: int | None, mode: Mode, expected_length: int | None
+) -> Mapping:
+    status = os.fstat(fd)
+    size = status.st_size
+    if not stat.S_ISREG(status.st_mode):
+        raise BadImage(path, "type", stat.filemode(status.st_mode), "a regular file")
+    if expected_length is not None and size != expected_length:
+        raise BadImage(path, "length", size, f"{expected_length} bytes")
+    wanted = max(size - offset, 1) if length is None else length
+    if size < offset + wanted or wanted == 0:
+        raise BadImage(path, "length", size, f"at least {offset + max(wanted, 1)} bytes")
+    return Mapping(fd, path, offset=offset, length=wanted, mode=mode)

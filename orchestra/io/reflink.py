@@ -1,0 +1,138 @@
+"""Whole files copied for as little as the file system allows, never denser than they were."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from .sparse import PAGE, data_segments
+
+__all__ = ["CloneResult", "clone_file", "link_file"]
+
+Method = Literal["reflink", "copy_file_range", "sparse", "link"]
+
+_FICLONE: Final = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
+_BLOCK_BYTES: Final = 1 << 20
+_ZERO_PAGE: Final = bytes(PAGE)
+_ZERO_BLOCK: Final = bytes(_BLOCK_BYTES)
+_CANNOT: Final = {
+    errno.EINVAL,
+    errno.ENOSYS,
+    errno.ENOTTY,
+    errno.EOPNOTSUPP,
+    errno.EPERM,
+    errno.ETXTBSY,
+    errno.EXDEV,
+}
+_CANNOT_LINK: Final = {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+@dataclass(frozen=True, slots=True)
+class CloneResult:
+    """How a file came to be: `copied_bytes` were written, the rest is shared or a hole."""
+
+    method: Method
+    copied_bytes: int
+
+
+def clone_file(source: Path | str, target: Path | str) -> CloneResult:
+    """Make the new file `target` with the bytes of `source`: sharing its blocks, else copying what is not zero.
+
+    FileExistsError if `target` exists; after any other error there is no `target`. (ioctl_ficlone(2))
+    """
+    source_fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        target_fd = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            return _reflink(source_fd, target_fd) or _copy(source_fd, target_fd)
+        except BaseException:
+            os.unlink(target)
+            raise
+        finally:
+            os.close(target_fd)
+    finally:
+        os.close(source_fd)
+
+
+def link_file(source: Path | str, target: Path | str) -> CloneResult:
+    """Give `source` the second name `target`; a copy where the file system, or its count of links, forbids that."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _CANNOT_LINK:
+            raise
+        return clone_file(source, target)
+    return CloneResult("link", 0)
+
+
+def _reflink(source: int, target: int) -> CloneResult | None:
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError as error:
+        if error.errno in _CANNOT:
+            return None
+        raise
+    return CloneResult("reflink", 0)
+
+
+def _copy(source: int, target: int) -> CloneResult:
+    os.ftruncate(target, os.fstat(source).st_size)
+    method: Method = "copy_file_range"
+    copied = 0
+    for start, run in _nonzero_runs(source):
+        if method == "copy_file_range" and not _copy_in_kernel(source, target, start, len(run)):
+            method = "sparse"
+        if method == "sparse":
+            _write(target, start, run)
+        copied += len(run)
+    return CloneResult(method, copied)
+
+
+def _nonzero_runs(fd: int) -> Iterator[tuple[int, memoryview]]:
+    """Yield (offset, bytes) of stretches of pages that are not all zero, none longer than a block."""
+    for start, end in data_segments(fd):
+        for offset in range(start, end, _BLOCK_BYTES):
+            block = os.pread(fd, min(_BLOCK_BYTES, end - offset), offset)
+            for first, last in _runs(block):
+                yield offset + first, memoryview(block)[first:last]
+
+
+def _runs(block: bytes) -> Iterator[tuple[int, int]]:
+    if block == _ZERO_BLOCK:
+        return
+    first = None
+    for position in range(0, len(block), PAGE):
+        page = block[position : position + PAGE]
+        zero = page == _ZERO_PAGE or not any(page)
+        if zero and first is not None:
+            yield first, position
+            first = None
+        elif not zero and first is None:
+            first = position
+    if first is not None:
+        yield first, len(block)
+
+
+def _copy_in_kernel(source: int, target: int, offset: int, length: int) -> bool:
+    while length:
+        try:
+            done = os.copy_file_range(source, target, length, offset, offset)
+        except OSError as error:
+            if error.errno in _CANNOT:
+                return False
+            raise
+        if done == 0:
+            return False
+        offset, length = offset + done, length - done
+    return True
+
+
+def _write(target: int, offset: int, data: memoryview) -> None:
+    while data:
+        written = os.pwrite(target, data, offset)
+        offset, data = offset + written, data[written:]

@@ -1,0 +1,53 @@
+"""Sparse files: made without a byte stored, and read where there is something to read."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["PAGE", "allocated_bytes", "create_sparse", "data_segments"]
+
+PAGE = 4096
+
+_STAT_BLOCK_BYTES = 512  # what st_blocks counts, on every file system (stat(2))
+_WITHOUT_HOLES = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+def create_sparse(path: Path | str, length: int) -> None:
+    """Create a file of `length` zero bytes that occupies no blocks; FileExistsError if there is one already."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        os.ftruncate(fd, length)
+    except BaseException:
+        os.unlink(path)
+        raise
+    finally:
+        os.close(fd)
+
+
+def allocated_bytes(path: Path | str) -> int:
+    """Bytes of disk that the file occupies; blocks shared by reflinks are counted in each file."""
+    return os.stat(path).st_blocks * _STAT_BLOCK_BYTES
+
+
+def data_segments(fd: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, end) of each stretch that is not a hole, in bytes and in order; moves the file position.
+
+    A file system that knows no holes gives the whole file as one stretch (lseek(2), SEEK_DATA).
+    """
+    size = os.fstat(fd).st_size
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(fd, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole up to the end
+                return
+            if error.errno not in _WITHOUT_HOLES:
+                raise
+            yield end, size
+            return
+        end = os.lseek(fd, start, os.SEEK_HOLE)
+        yield start, end
