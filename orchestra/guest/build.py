@@ -33,8 +33,7 @@ class Program:
 
     name: str
     sources: tuple[str, ...]
-    flags: tuple[str, ...] = ()
-    script: str | None = "ledger/link.ld"
+    script: str = "ledger/link.ld"
 
     @property
     def elf(self) -> Path:
@@ -44,6 +43,7 @@ class Program:
 
 PROGRAMS = (
     Program("hello", ("hello/hello.S",)),
+    Program("agent", ("agent/start.S", "agent/agent.c"), "agent/link.ld"),
     Program("ledger", ("ledger/start.S", "ledger/main.c", "ledger/ledger.c", "ledger/text.c")),
 )
 
@@ -57,12 +57,12 @@ def compile_program(program: Program, target: Path, compiler: str = COMPILER) ->
         raise FileNotFoundError(
             f"{compiler} is not on PATH; on Debian: apt install gcc-riscv64-unknown-elf"
         )
-    script = () if program.script is None else ("-T", str(HERE / program.script))
+    script = ("-T", str(HERE / program.script))
     with tempfile.TemporaryDirectory() as scratch:
         objects = []
         for source in program.sources:
             objects.append(str(Path(scratch) / (Path(source).name + ".o")))
-            flags = (*FLAGS, *program.flags, f"-I{HERE / 'include'}")
+            flags = (*FLAGS, f"-I{HERE / 'include'}")
             _run(compiler, *flags, "-c", str(HERE / source), "-o", objects[-1])
         _run(compiler, *FLAGS, *LINK_FLAGS, *script, *objects, "-lgcc", "-o", str(target))
     target.chmod(0o755)

@@ -119,7 +119,7 @@ static inline void orchestra_fill(const void *data, size_t length) {
 
 static inline int orchestra_emit(uint32_t command, uint32_t reason, const void *data, size_t length) {
     if (length > ORCHESTRA_BUFFER_BYTES) return ORCHESTRA_TOO_LONG;
-    orchestra_fill(data, length);
+    if (data != ORCHESTRA_TX) orchestra_fill(data, length); // else the guest has written there itself
     orchestra_tohost(ORCHESTRA_DEV_YIELD, command, reason, (uint32_t)length);
     return 0;
 }

@@ -1,4 +1,5 @@
-// ledger.c: the ledger's commands: mint, transfer, burn, balance, history ...; and some that only use up a machine.
+// ledger.c: the ledger's commands: mint, transfer, burn, balance, history ...; and some that only use up a
+// machine.
 #include "ledger.h"
 
 enum { WORDS = 4 };
