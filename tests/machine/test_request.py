@@ -1,0 +1,188 @@
+"""A request is driven from payload to outcome, in any number of steps, with the same result."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestra.errors import BackingFault, GuestError, MachineBusy
+from orchestra.machine.request import Limits, Output, Progress, Report, Request
+from orchestra.testing import (
+    BOOT,
+    FOREVER,
+    Break,
+    FakeClock,
+    FakeMachine,
+    Say,
+    Wait,
+    Work,
+    accept,
+    report,
+)
+
+
+def booted(guest=None, **options):
+    machine = FakeMachine(BOOT, **({"guest": guest} if guest else {}), **options)
+    machine.run()
+    return machine
+
+
+def drive(request, slice_cycles=1 << 40):
+    events = []
+    for _ in range(10_000):
+        said, done = request.step(slice_cycles)
+        events += said
+        if done:
+            return events
+    raise AssertionError("the request never ended")
+
+
+def test_an_accepted_advance_changes_the_machine_and_gives_outputs_and_reports():
+    machine = booted()
+    request = Request(machine, "advance", b"one")
+    events = drive(request)
+    assert machine.memory == b"one"
+    outcome = request.outcome
+    assert outcome.status == "accepted"
+    assert outcome.accepted
+    assert (outcome.outputs, outcome.reports, outcome.cycles) == ((b"one",), (b"got one",), 200)
+    assert events == [Progress(1100, 500), Report(1100, b"got one"), Output(1100, b"one")]
+
+
+@pytest.mark.parametrize(
+    ("payload", "status"),
+    [(b"reject", "rejected"), (b"throw", "exception"), (b"halt", "halted"), (b"wait", "failed")],
+)
+def test_an_advance_that_is_not_accepted_leaves_no_trace_but_its_reports(payload, status):
+    machine = booted()
+    before = machine.digest()
+    request = Request(machine, "advance", payload)
+    drive(request)
+    assert request.outcome.status == status
+    assert request.outcome.reports == (b"got " + payload,)
+    assert machine.digest() == before
+
+
+def test_an_exception_carries_its_payload():
+    request = Request(booted(), "advance", b"throw")
+    drive(request)
+    assert request.outcome.exception == b"as asked"
+
+
+def test_an_inspect_collects_reports():
+    request = Request(booted().fork(), "inspect", b"who")
+    drive(request)
+    assert request.outcome.reports == (b"who",)
+    assert request.outcome.cycles == 200
+
+
+@given(limit=st.integers(0, 300), slice_cycles=st.integers(1, 300))
+def test_the_cycle_limit_is_exact_whatever_the_slices(limit, slice_cycles):
+    machine = booted()
+    before = machine.digest()
+    request = Request(machine, "advance", b"one", Limits(max_cycles=limit))
+    drive(request, slice_cycles)
+    whole = Request(booted(), "advance", b"one", Limits(max_cycles=limit))
+    drive(whole)
+    assert request.outcome.status == whole.outcome.status
+    assert request.outcome.reports == whole.outcome.reports
+    assert request.outcome.cycles == min(limit, 200)
+    if limit < 200:
+        assert request.outcome.status == "limit_exceeded"
+        assert machine.digest() == before
+
+
+@given(slice_cycles=st.integers(1, 300))
+def test_an_advance_cut_into_slices_ends_in_the_same_state(slice_cycles):
+    whole, cut = booted(), booted()
+    drive(Request(whole, "advance", b"one"))
+    drive(Request(cut, "advance", b"one"), slice_cycles)
+    assert cut.digest() == whole.digest()
+
+
+def test_reports_that_fit_the_output_limit_are_kept():
+    machine = booted(lambda *_: (report(b"1234"), report(b"5678"), report(b"9"), accept()))
+    request = Request(machine, "inspect", b"", Limits(max_output_bytes=8))
+    drive(request)
+    assert request.outcome.status == "limit_exceeded"
+    assert request.outcome.reports == (b"1234", b"5678")
+
+
+def test_the_time_limit_counts_the_time_the_request_ran():
+    clock = FakeClock()
+    machine = booted(lambda *_: FOREVER, clock=clock, cycles_per_second=1000)
+    request = Request(machine, "inspect", b"", Limits(max_seconds=2.0), clock=clock.now)
+    assert request.step(1000) == ([], False)
+    clock.advance(100)  # waiting for its turn costs nothing
+    assert request.step(1000) == ([], True)
+    assert request.outcome.status == "limit_exceeded"
+    assert request.outcome.seconds == 2.0
+
+
+@pytest.mark.parametrize("kind", ["advance", "inspect"])
+def test_a_fault_of_the_host_fails_the_request_and_keeps_its_reports(kind):
+    fault = BackingFault("app/top", 4096, "no space")
+    machine = booted(lambda *_: (report(b"early"), Work(5), Break(fault)))
+    before = machine.digest()
+    request = Request(machine, kind, b"")
+    drive(request)
+    outcome = request.outcome
+    assert (outcome.status, outcome.error, outcome.reports) == ("failed", fault, (b"early",))
+    assert (machine.digest() == before) == (kind == "advance")
+
+
+def test_an_error_of_ours_is_raised_and_the_advance_unmade():
+    machine = booted(lambda *_: (Work(5), Break(RuntimeError("a bug"))))
+    before = machine.digest()
+    with pytest.raises(RuntimeError, match="a bug"):
+        drive(Request(machine, "advance", b""))
+    assert machine.digest() == before
+
+
+@pytest.mark.parametrize(
+    "action", [Say("automatic", 3), Say("manual", 3), Wait()], ids=["automatic", "manual", "idle"]
+)
+def test_a_guest_that_breaks_its_protocol_fails_with_a_guest_error(action):
+    request = Request(booted(lambda *_: (Work(1), action)), "inspect", b"")
+    drive(request)
+    assert request.outcome.status == "failed"
+    assert isinstance(request.outcome.error, GuestError)
+
+
+def test_a_machine_that_does_not_wait_for_a_request_is_busy():
+    with pytest.raises(MachineBusy):
+        Request(FakeMachine(FOREVER), "advance", b"").step(1)
+
+
+def test_an_interrupted_step_says_so_and_the_next_one_goes_on():
+    machine = booted()
+    request = Request(machine, "advance", b"one")
+    machine.interrupt()
+    assert request.step(1000) == ([], False)
+    assert request.interrupted
+    assert drive(request)
+    assert not request.interrupted
+    assert machine.memory == b"one"
+
+
+def test_giving_up_an_advance_unmakes_it_and_keeps_its_reports():
+    machine = booted(lambda *_: (report(b"early"), *FOREVER))
+    before = machine.digest()
+    request = Request(machine, "advance", b"")
+    request.step(10)
+    outcome = request.give_up()
+    assert (outcome.status, outcome.reports) == ("limit_exceeded", (b"early",))
+    assert machine.digest() == before
+    assert request.step(10) == ([], True)
+
+
+def test_giving_up_before_the_first_step_does_not_touch_the_machine():
+    machine = booted()
+    Request(machine, "advance", b"").give_up()
+    assert machine.family.rollbacks == 0
+
+
+def test_a_request_that_is_not_done_has_no_outcome():
+    request = Request(booted(), "advance", b"")
+    assert not request.done
+    with pytest.raises(RuntimeError, match="not done"):
+        _ = request.outcome
