@@ -18,12 +18,10 @@ __all__ = [
     "Devices",
     "Drive",
     "DriveKind",
-    "FileFacts",
     "Image",
     "MachineConfig",
     "Processor",
     "Ram",
-    "boot_facts",
     "from_builtins",
     "from_json",
     "load_config",
@@ -41,7 +39,6 @@ MAX_VIRTIO_DEVICES = 16
 MAX_BOOTARGS_BYTES = 1023  # Linux: COMMAND_LINE_SIZE is 1024 on riscv, with the final NUL
 MAX_SEED = (1 << 64) - 1
 PMEM_GRANULE = 2 * MEBIBYTE  # Linux maps pmem by subsections of this length
-HEADER_LENGTH = 64  # of a RISC-V Linux Image
 
 Isa = Literal["rv64imafdc_zicntr_zicsr_zifencei"]
 DriveKind = Literal["virtio-blk", "pmem", "nvram"]
@@ -170,13 +167,6 @@ _TABLES: dict[str, type[Struct]] = {  # dotted path without indexes -> what is t
 }
 
 
-class FileFacts(Struct, frozen=True):
-    """What layout must know of a file: its length in bytes and its first 64 bytes."""
-
-    length: int
-    header: bytes = b""
-
-
 def load_config(path: Path | str) -> MachineConfig:
     """Read a config from a `.json` file, or TOML; relative paths in it start at its folder.
 
@@ -245,35 +235,23 @@ def resolve(config: MachineConfig) -> MachineConfig:
     return msgspec.structs.replace(config, drives=drives)
 
 
-def boot_facts(config: MachineConfig) -> dict[Path, FileFacts]:
-    """Look at the files that go into RAM as they are: all of `boot`, but not its ELF."""
-    boot = config.boot
-    fields = {"firmware": boot.firmware, "kernel": boot.kernel, "initrd": boot.initrd}
-    fields |= {f"images[{index}].path": image.path for index, image in enumerate(boot.images)}
-    return {path: _facts(path, f"boot.{name}") for name, path in fields.items() if path}
-
-
-def _facts(path: Path, field: str) -> FileFacts:
-    try:
-        with path.open("rb") as file:
-            return FileFacts(path.stat().st_size, file.read(HEADER_LENGTH))
-    except OSError as error:
-        raise BadConfig(field, str(path), f"a readable file ({error.strerror})") from error
-
-
 def _drive_length(drive: Drive, field: str) -> int:
     granule = SECTOR_LENGTH if drive.kind == "virtio-blk" else PMEM_GRANULE
     if drive.path is None:
         assert drive.length is not None  # checked when the config was made
         return drive.length
-    found = _facts(drive.path, f"{field}.path").length
+    try:
+        found = drive.path.stat().st_size
+    except OSError as error:
+        wanted = f"a file that can be read ({error.strerror})"
+        raise BadConfig(f"{field}.path", str(drive.path), wanted) from error
     if drive.length is not None and not found <= drive.length:
         raise BadConfig(f"{field}.length", drive.length, f"at least {found}, what {drive.path} has")
     if not drive.shared:
         return drive.length or max(1, -(-found // granule)) * granule
     if found == 0 or found % granule or drive.length not in (None, found):
-        wanted = drive.length or f"a multiple of {granule}"
-        raise BadConfig(f"{field}.path", found, f"a file of {wanted} bytes, since it is shared")
+        length = drive.length or f"a multiple of {granule}"
+        raise BadConfig(f"{field}.path", found, f"a file of {length} bytes, since it is shared")
     return found
 
 

@@ -1,29 +1,23 @@
-"""The physical memory map: where a config's memory and devices are, and what is in RAM at reset."""
+"""The physical memory map: at which addresses a config's memory and devices are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
-from orchestra.errors import BadConfig, BadImage
+from orchestra.errors import BadConfig
 from orchestra.machine.config import PAGE_LENGTH, PMEM_GRANULE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterator
 
-    from orchestra.machine.config import Drive, FileFacts, MachineConfig
-    from orchestra.machine.elf import Program
+    from orchestra.machine.config import Drive, MachineConfig
 
 __all__ = [
-    "BootPlan",
     "Layout",
-    "Placement",
     "Range",
     "VirtioSlot",
-    "image_size",
-    "place_boot",
+    "align",
     "plan_layout",
 ]
 
@@ -44,13 +38,6 @@ MAX_END = 1 << 44  # of all ranges, the hidden ones too
 PLIC_SOURCES = 31
 VIRTIO_IRQ = 1  # slot k has k more: 1 ... 16
 UART_IRQ = 20
-
-# What fw_jump expects, and Debian's kernel
-FIRMWARE_START = RAM_START
-KERNEL_START = 0x8020_0000
-FIRMWARE_DTB_START = 0x8220_0000  # fw_jump copies the device tree there, below the initrd
-INITRD_START = 0x8420_0000  # or higher, after the kernel
-INITRD_ALIGNMENT = 0x20_0000
 
 RangeKind = Literal["ram", "buffer", "dtb", "drive", "device"]
 
@@ -134,26 +121,6 @@ class Layout:
         return any(item.name == name for item in self.ranges)
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """A file to be put into RAM: `length` bytes at `address`, where it uses `memory_length`."""
-
-    field: str
-    path: Path
-    address: int
-    length: int
-    memory_length: int
-
-
-@dataclass(frozen=True, slots=True)
-class BootPlan:
-    """RAM at reset: files as they are (an ELF comes in addition), pc, and where the initrd is."""
-
-    placements: tuple[Placement, ...]
-    entry: int
-    initrd: range | None = None
-
-
 def plan_layout(config: MachineConfig) -> Layout:
     """Place everything; the drives' lengths must be known (`config.resolve`).
 
@@ -169,39 +136,9 @@ def plan_layout(config: MachineConfig) -> Layout:
     return layout
 
 
-def image_size(path: Path, facts: FileFacts) -> int:
-    """How many bytes of RAM a kernel uses, by its header; else the length of its file.
-
-    Raises BadImage for compressed kernels. Source: Documentation/arch/riscv/boot-image-header.rst.
-    """
-    header = facts.header
-    if header[:2] == b"\x1f\x8b" or header[4:8] == b"zimg":
-        raise BadImage(path, "header", "a compressed kernel", "an uncompressed Image")
-    if header[56:60] != b"RSC\x05":
-        return facts.length
-    return max(facts.length, int.from_bytes(header[16:24], "little"))
-
-
-def place_boot(
-    config: MachineConfig, facts: Mapping[Path, FileFacts], program: Program | None = None
-) -> BootPlan:
-    """Say where the files of `config.boot` go, given their facts, and its ELF once it is loaded.
-
-    Raises BadConfig when RAM is too short, and says how long it must be, or when files overlap.
-    """
-    placements = tuple(_placements(config, facts))
-    spans = [(item.address, item.memory_length, item.field) for item in placements]
-    if program is not None:
-        spans += [(part.address, part.memory_length, "boot.elf") for part in program.segments]
-    if config.boot.kernel is not None:
-        spans.append((FIRMWARE_DTB_START, DTB_LENGTH, "boot.firmware"))
-    _check_spans(config, spans)
-    initrd = next((item for item in placements if item.field == "boot.initrd"), None)
-    return BootPlan(
-        placements,
-        program.entry if program else RAM_START,
-        range(initrd.address, initrd.address + initrd.length) if initrd else None,
-    )
+def align(value: int, alignment: int) -> int:
+    """Round up to a multiple."""
+    return -(-value // alignment) * alignment
 
 
 def _fixed(config: MachineConfig) -> Iterator[Range]:
@@ -254,8 +191,8 @@ def _drives(config: MachineConfig) -> Iterator[Range]:
 def _hidden(drive: Drive, after: int, length: int) -> Range:
     return Range(
         drive.name,
-        _align(after, PAGE_LENGTH),
-        _align(length, PAGE_LENGTH),
+        align(after, PAGE_LENGTH),
+        align(length, PAGE_LENGTH),
         "drive",
         length,
         writable=not drive.read_only,
@@ -268,7 +205,7 @@ def _visible(drive: Drive, after: int, length: int) -> Range:
     alignment = max(PMEM_GRANULE, 1 << (length - 1).bit_length())
     return Range(
         drive.name,
-        _align(after, alignment),
+        align(after, alignment),
         length,
         "drive",
         length,
@@ -276,40 +213,3 @@ def _visible(drive: Drive, after: int, length: int) -> Range:
         executable=True,
         shared=drive.shared,
     )
-
-
-def _placements(config: MachineConfig, facts: Mapping[Path, FileFacts]) -> Iterator[Placement]:
-    boot = config.boot
-    if boot.firmware is not None:
-        length = facts[boot.firmware].length
-        yield Placement("boot.firmware", boot.firmware, FIRMWARE_START, length, length)
-    if boot.kernel is not None:
-        length, memory = facts[boot.kernel].length, image_size(boot.kernel, facts[boot.kernel])
-        yield Placement("boot.kernel", boot.kernel, KERNEL_START, length, memory)
-        if boot.initrd is not None:
-            start = _align(max(INITRD_START, KERNEL_START + memory), INITRD_ALIGNMENT)
-            length = facts[boot.initrd].length
-            yield Placement("boot.initrd", boot.initrd, start, length, length)
-    for index, image in enumerate(boot.images):
-        length = facts[image.path].length
-        yield Placement(f"boot.images[{index}]", image.path, image.address, length, length)
-
-
-def _check_spans(config: MachineConfig, spans: list[tuple[int, int, str]]) -> None:
-    spans = sorted(span for span in spans if span[1])
-    for start, length, field in spans:
-        if start < RAM_START:
-            raise BadConfig(field, f"{start:#x}", f"an address in RAM, from {RAM_START:#x}")
-        needed = start + length - RAM_START
-        if needed > config.ram.length:
-            wanted = f"at least {_align(needed, PAGE_LENGTH)} ({-(-needed >> 20)} MiB) for {field}"
-            raise BadConfig("ram.length", config.ram.length, wanted)
-    for (start, length, low), (other, _, high) in pairwise(spans):
-        if start + length > other:
-            raise BadConfig(
-                high, f"{other:#x}", f"an address after {low}, from {start + length:#x}"
-            )
-
-
-def _align(value: int, alignment: int) -> int:
-    return -(-value // alignment) * alignment
