@@ -30,25 +30,38 @@ static void say_number(int fd, uint32_t number) {
     say(fd, digits + used);
 }
 
-static void __attribute__((noreturn)) give_up(const char *why, int error) {
+static void complain(const char *why, int error) {
     say(2, "orchestra agent: ");
     say(2, why);
     say(2, ", error ");
     say_number(2, (uint32_t)error);
     say(2, "\n");
-    sys_exit(1);
 }
 
-// The registers are read in a child first: where there is no HTIF that kills the reader.
+static void __attribute__((noreturn)) give_up(const char *why, int error) {
+    complain(why, error);
+    sys_exit(127);
+}
+
+// fromhost holds what is written to it; tried in a child, which dies where there is nothing at all.
 static int has_host(void) {
     int status = 0, pid = sys_fork();
     if (pid == 0) {
-        (void)ORCHESTRA_HTIF[ORCHESTRA_FROMHOST];
-        sys_exit(0);
+        ORCHESTRA_HTIF[ORCHESTRA_FROMHOST] = 0x6f726368;
+        int kept = ORCHESTRA_HTIF[ORCHESTRA_FROMHOST] == 0x6f726368;
+        ORCHESTRA_HTIF[ORCHESTRA_FROMHOST] = 0;
+        sys_exit(!kept);
     }
     while (sys_wait(pid, &status, 0) == -EINTR) {
     }
     return pid > 0 && status == 0;
+}
+
+// Without a host a shell on the console is more useful than the kernel's panic over a dead process 1.
+static void __attribute__((noreturn)) serve_console(const char *why, int error, char *const *environment) {
+    static const char *const arguments[] = {"sh", NULL};
+    complain(why, error);
+    give_up("cannot run /bin/sh", -sys_execute("/bin/sh", arguments, environment));
 }
 
 // ---- the child
@@ -153,8 +166,8 @@ void __attribute__((noreturn)) agent(long argc, char *const *argv, char *const *
     (void)argc, (void)argv;
     self.environment = envp;
     int error = orchestra_open();
-    if (error) give_up("cannot map the host's registers from /dev/mem (not root, or not orchestra)", -error);
-    if (!has_host()) give_up("nothing answers at 0x40008000: this machine is not orchestra", 0);
+    if (error) serve_console("cannot map the host's registers from /dev/mem", -error, envp);
+    if (!has_host()) serve_console("no host answers at 0x40008000, this is not orchestra", 0, envp);
     say(1, "orchestra agent: ready\n");
     for (int verdict = ORCHESTRA_ACCEPT;;) {
         orchestra_finish((uint32_t)verdict, &request);
