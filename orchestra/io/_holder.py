@@ -12,7 +12,7 @@ _LINE = re.compile(r"^\d+: FLOCK +\w+ +(\w+) (-?\d+) ([0-9a-f]+):([0-9a-f]+):(\d
 
 
 def describe(fd: int) -> str | None:
-    """The holders of the flock on the open file `fd`, as "pid 123 (python app.py)"; None if /proc does not tell."""
+    """Say who holds flocks on what `fd` opened, like "pid 123 (python app.py)"; None if unknown."""
     try:
         table = Path("/proc/locks").read_text()
     except OSError:
@@ -27,7 +27,10 @@ def describe(fd: int) -> str | None:
 
 
 def _devices(fd: int) -> set[tuple[int, int]]:
-    """The device by stat, and by mount: btrfs gives a subvolume a number of its own, which locks do not show."""
+    """Return the device by stat, and by mount.
+
+    A subvolume of btrfs has a device number of its own, which /proc/locks does not show.
+    """
     number = os.fstat(fd).st_dev
     found = {(os.major(number), os.minor(number))}
     try:

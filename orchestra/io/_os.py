@@ -1,4 +1,4 @@
-"""The one module that speaks to the C extension: addresses and errno in, Python values and our errors out."""
+"""The one module that speaks to the C extension: errno and addresses become Python values."""
 
 from __future__ import annotations
 
@@ -39,15 +39,16 @@ _COPY_FUNCTION: Final = _address(ffi.addressof(lib, "io_copy"))
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Where a SIGBUS came from: the owner of the mapping, and the offset of the byte in its file."""
+    """Where a SIGBUS came from: the mapping's owner, the byte's offset in the file, its address."""
 
     owner: int
     offset: int
+    address: int
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A stretch of an arena: host address, length in bytes, offset in its file (0-based; also when anonymous)."""
+    """A stretch of an arena: host address, length in bytes, offset in its file (if it had one)."""
 
     address: int
     length: int
@@ -61,7 +62,7 @@ def _check(result: int, path: Path | None = None) -> int:
 
 
 def check_pid(pid: int) -> None:
-    """Raise MachineForked unless this process is `pid`, the one in which shared memory was mapped."""
+    """Raise MachineForked unless this process is `pid`, in which shared memory was mapped."""
     if os.getpid() != pid:
         raise MachineForked(
             f"this is a fork of process {pid}, which keeps its shared files; "
@@ -70,8 +71,8 @@ def check_pid(pid: int) -> None:
 
 
 def path_of(fd: int) -> Path:
-    """The path behind an open descriptor, as far as the kernel knows it."""
-    return Path(os.readlink(f"/proc/self/fd/{fd}"))
+    """Return the path behind an open descriptor, as far as the kernel knows it."""
+    return Path(f"/proc/self/fd/{fd}").readlink()
 
 
 def install_handler() -> None:
@@ -80,10 +81,10 @@ def install_handler() -> None:
 
 
 def call_guarded(function: int, argument: int) -> Fault | None:
-    """Call `void function(void *argument)` without the GIL; a fault in our mappings ends it and is returned."""
+    """Call `void function(void *argument)` without the GIL; a fault of ours ends and returns."""
     fault = ffi.new("struct io_fault *")
     if _check(lib.io_guarded(function, argument, fault)):
-        return Fault(fault.owner, fault.offset)
+        return Fault(fault.owner, fault.offset, fault.address)
     return None
 
 
@@ -102,7 +103,7 @@ def region_count() -> int:
 
 
 def rename_new(source: Path, target: Path) -> None:
-    """Rename without replacing; OSError says EEXIST, or EINVAL where the file system cannot promise it."""
+    """Rename without replacing; OSError EEXIST, or EINVAL where the file system cannot do it."""
     _check(lib.io_rename_new(os.fsencode(source), os.fsencode(target)), target)
 
 
@@ -150,7 +151,7 @@ class NativeArena:
         return int(lib.io_arena_length(self._arena))
 
     def grow(self, wanted: int) -> tuple[int, int] | None:
-        """What the core does: (address, length in bytes) of a new chunk, or None."""
+        """Do what the core does: (address, length in bytes) of a new chunk, or None."""
         got = ffi.new("uint64_t *")
         address = _address(lib.io_arena_grow(self._arena, wanted, got))
         return (address, int(got[0])) if address else None

@@ -1,10 +1,11 @@
-"""Growing storage for a machine's top: anonymous memory, or a file that lengthens as pages are touched."""
+"""Growing storage for a machine's top: anonymous memory, or a file that lengthens."""
 
 from __future__ import annotations
 
 import bisect
 import os
 from pathlib import Path
+from typing import Self
 
 from orchestra.errors import MachineClosed
 
@@ -17,8 +18,8 @@ __all__ = ["Arena", "Chunk"]
 class Arena:
     """Storage that a machine's core grows by itself, in chunks of 64 KiB doubling up to 16 MiB.
 
-    The core calls `void *grow(void *context, uint64_t wanted_bytes, uint64_t *got_bytes)` at the address
-    `Arena.grow_function` with `context`; NULL means no memory, no address space, or a file that cannot grow.
+    The core calls `void *grow(void *context, uint64_t wanted_bytes, uint64_t *got_bytes)` at the
+    address `Arena.grow_function`; NULL means no memory, or a file that cannot grow.
     Chunk k follows chunk k-1 in the file without a gap. One thread at a time may grow it.
     """
 
@@ -28,7 +29,7 @@ class Arena:
         self.path, self.first_offset = path, first_offset
         self._fd, self._pid, self._owner = fd, os.getpid(), 0
         if path is not None:
-            backing = fault.Backing.of(path, os.fstat(fd), written=True)
+            backing = fault.Backing.of(path, fd, written=True, stays_open=True)
             self._owner = fault.register(backing)
         self._native: NativeArena | None = NativeArena(fd, first_offset, self._owner)
 
@@ -39,13 +40,13 @@ class Arena:
 
     @classmethod
     def on_file(cls, path: Path | str, *, first_offset: int = 4096) -> Arena:
-        """A new file (FileExistsError if there is one), whose storage begins at byte `first_offset`."""
+        """Make a new file (or raise FileExistsError) with its storage from `first_offset` on."""
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
             return cls(fd, Path(path), first_offset)
         except BaseException:
             os.close(fd)
-            os.unlink(path)
+            Path(path).unlink()
             raise
 
     @property
@@ -64,7 +65,7 @@ class Arena:
         return self._native is None
 
     def grow(self, wanted: int) -> tuple[int, int] | None:
-        """What the core does from C: (address, length in bytes) of at least `wanted` bytes more, or None."""
+        """Do what the core does from C: (address, bytes) of `wanted` or more bytes, or None."""
         return self._open().grow(wanted)
 
     def chunks(self) -> list[Chunk]:
@@ -72,7 +73,7 @@ class Arena:
         return self._open().chunks()
 
     def file_offset_of(self, address: int) -> int:
-        """Where in the file the byte at host `address` is; ValueError for an address not of this arena."""
+        """Return where in the file the byte at host `address` is; ValueError if nowhere."""
         chunks = sorted(self.chunks(), key=lambda chunk: chunk.address)
         index = bisect.bisect_right(chunks, address, key=lambda chunk: chunk.address) - 1
         if index < 0 or address >= chunks[index].address + chunks[index].length:
@@ -80,9 +81,10 @@ class Arena:
         return chunks[index].file_offset + address - chunks[index].address
 
     def reserve(self, length: int) -> None:
-        """Allocate the file's blocks for the first `length` bytes of storage now: OSError ENOSPC instead of
-        BackingFault later. Anonymous memory has nothing to reserve.
-        """  # noqa: D205 - one sentence
+        """Allocate blocks for the first `length` bytes of storage now.
+
+        OSError says ENOSPC instead of a BackingFault later; anonymous memory reserves nothing.
+        """
         native = self._open()
         try:
             native.reserve(length)
@@ -91,20 +93,21 @@ class Arena:
             raise
 
     def trim(self, length: int) -> None:
-        """Cut the file after its first `length` bytes of storage; it grows no more, and must not be touched
-        behind that. For a top that is about to become a delta.
-        """  # noqa: D205 - one sentence
+        """Cut the file after its first `length` bytes of storage, for a top that becomes a delta.
+
+        It grows no more, and must not be touched behind that.
+        """
         self._open().trim(length)
 
     def fileno(self) -> int:
-        """The descriptor of the file; ValueError for anonymous memory."""
+        """Return the descriptor of the file; ValueError for anonymous memory."""
         self._open()
         if self._fd < 0:
             raise ValueError("an anonymous arena has no file")
         return self._fd
 
     def write_file(self, offset: int, data: bytes) -> None:
-        """Write all of `data` at byte `offset` of the file: a header, or an index behind the pages."""
+        """Write all of `data` at byte `offset` of the file: a header, an index behind its pages."""
         fd, view = self.fileno(), memoryview(data)
         while view:
             written = os.pwrite(fd, view, offset)
@@ -115,7 +118,7 @@ class Arena:
         os.fdatasync(self.fileno())
 
     def close(self) -> None:
-        """Unmap every chunk and close the file; closing twice is fine. The core must have stopped using it."""
+        """Unmap every chunk and close the file; twice is fine. The core must be done with it."""
         native, self._native = self._native, None
         if native is None:
             return
@@ -131,7 +134,7 @@ class Arena:
             check_pid(self._pid)
         return self._native
 
-    def __enter__(self) -> Arena:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,12 +1,14 @@
-"""A page that cannot be read or written becomes BackingFault, with the path and the offset of the byte."""
+"""A page that cannot be read or written becomes BackingFault, with path, offset and reason."""
 
 from __future__ import annotations
 
 import itertools
 import os
+import re
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from orchestra.errors import BackingFault
 
@@ -14,24 +16,34 @@ from ._os import Fault, call_guarded, install_handler
 
 __all__ = ["Backing", "as_error", "forget", "guarded", "install", "register"]
 
-FULL_BELOW_BYTES = (
-    1 << 20
-)  # btrfs and xfs refuse data while they still count some blocks; not measured
+FULL_BELOW_BYTES: Final = 1 << 20  # btrfs and xfs refuse data while some blocks are left
+_UNKNOWN: Final = "input/output error"
+_MAPPED: Final = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ \S+ +(.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Backing:
-    """The file behind some memory: its path when it was mapped, and its identity, should the path change."""
+    """The file behind some memory: its path when it was mapped, and what remains true of it."""
 
     path: Path
     device: int
     inode: int
     written: bool  # through a shared mapping
+    fd: int  # -1 when it does not stay open
 
     @classmethod
-    def of(cls, path: Path, status: os.stat_result, *, written: bool) -> Backing:
-        """The file of `path`, whose fstat was `status`."""
-        return cls(path, status.st_dev, status.st_ino, written)
+    def of(cls, path: Path, fd: int, *, written: bool, stays_open: bool = False) -> Backing:
+        """Describe the file that `fd` opened at `path`."""
+        status = os.fstat(fd)
+        return cls(path, status.st_dev, status.st_ino, written, fd if stays_open else -1)
+
+    def is_at(self, path: Path) -> bool:
+        """Whether `path` names this file now."""
+        try:
+            status = path.lstat()
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == (self.device, self.inode)
 
 
 _guard = threading.Lock()
@@ -40,7 +52,7 @@ _backings: dict[int, Backing] = {}
 
 
 def register(backing: Backing) -> int:
-    """Make `backing` known and return the owner number under which C remembers its addresses."""
+    """Make `backing` known and return the owner number under which C knows its addresses."""
     with _guard:
         owner = next(_numbers)
         _backings[owner] = backing
@@ -48,7 +60,7 @@ def register(backing: Backing) -> int:
 
 
 def forget(owner: int) -> None:
-    """The owner's memory is unmapped; twice is fine."""
+    """Forget an owner whose memory is unmapped; twice is fine."""
     with _guard:
         _backings.pop(owner, None)
 
@@ -61,8 +73,8 @@ def install() -> None:
 def guarded(function: int, argument: int) -> None:
     """Call the C function `void function(void *argument)` at address `function`, without the GIL.
 
-    Raises BackingFault when a page of a file of ours could not be read or written; the C function was left
-    at that access, and whatever it had stored stands. Guarded calls may nest. (DESIGN section 5)
+    Raises BackingFault when a page of a file of ours could not be read or written: the C function
+    was left at that access, and what it had stored stands. Calls may nest. (DESIGN section 5)
     """
     fault = call_guarded(function, argument)
     if fault is not None:
@@ -70,40 +82,48 @@ def guarded(function: int, argument: int) -> None:
 
 
 def as_error(fault: Fault) -> BackingFault:
-    """The error that says which byte of which file it was, and why, as far as can be told afterwards."""
+    """Say which byte of which file it was, and why, as far as can be told afterwards."""
     backing = _backings.get(fault.owner)
     if backing is None:
-        return BackingFault("(a file already closed)", fault.offset, "input/output error")
-    return BackingFault(backing.path, fault.offset, _reason(backing, fault.offset))
+        return BackingFault("(a file already closed)", fault.offset, _UNKNOWN)
+    path = _path_now(backing, fault.address)
+    return BackingFault(path, fault.offset, _reason(backing, path, fault.offset))
 
 
-def _reason(backing: Backing, offset: int) -> str:
+def _path_now(backing: Backing, address: int) -> Path:
+    """Return where the file is: its folder may have been renamed, as publish does."""
+    if backing.is_at(backing.path):
+        return backing.path
+    for start, end, name in _MAPPED.findall(Path("/proc/self/maps").read_text()):
+        if int(start, 16) <= address < int(end, 16):
+            moved = Path(name.replace("\\012", "\n"))
+            return moved if backing.is_at(moved) else backing.path
+    return backing.path
+
+
+def _reason(backing: Backing, path: Path, offset: int) -> str:
     """Ask the file system what is wrong now; the kernel's signal does not say."""
+    if backing.fd < 0 and not backing.is_at(path):
+        return _UNKNOWN
     try:
-        status = os.stat(backing.path, follow_symlinks=False)
-        room = os.statvfs(backing.path)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if backing.fd < 0 else os.dup(backing.fd)
     except OSError:
-        return "input/output error"
-    if (status.st_dev, status.st_ino) != (backing.device, backing.inode):
-        return "input/output error"
-    if offset >= status.st_size:
-        return "truncated"
-    if room.f_bavail * room.f_frsize < FULL_BELOW_BYTES:
-        return "no space"
-    if backing.written and _is_hole(backing.path, offset):
-        return "no space"
-    return "input/output error"
-
-
-def _is_hole(path: Path, offset: int) -> bool:
-    """Whether nothing is stored there: then only an allocation can have failed (a quota, or space freed since)."""
+        return _UNKNOWN
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        return _reason_of_open(fd, offset, written=backing.written)
     except OSError:
-        return False
-    try:
-        return os.lseek(fd, offset, os.SEEK_HOLE) == offset
-    except OSError:
-        return False
+        return _UNKNOWN
     finally:
         os.close(fd)
+
+
+def _reason_of_open(fd: int, offset: int, *, written: bool) -> str:
+    if offset >= os.fstat(fd).st_size:
+        return "truncated"
+    room = os.fstatvfs(fd)
+    if room.f_bavail * room.f_frsize < FULL_BELOW_BYTES:
+        return "no space"
+    # nothing is stored there: only an allocation can have failed (a quota, or space freed since)
+    if written and os.lseek(fd, offset, os.SEEK_HOLE) == offset:
+        return "no space"
+    return _UNKNOWN

@@ -11,14 +11,16 @@ import re
 import shutil
 import stat
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from orchestra.errors import BadImage, FolderExists
 
 from ._os import rename_new
 from .lock import try_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["child", "publish", "remove", "replace_file", "sweep"]
 
@@ -31,17 +33,17 @@ _swept_guard = threading.Lock()
 
 @contextlib.contextmanager
 def publish(target: Path | str, *, durable: bool = False) -> Iterator[Path]:
-    """Build a folder in the temporary one this yields; at the end it appears as `target`, or nothing does.
+    """Yield a temporary folder to build in; at the end it appears as `target`, or nothing does.
 
-    Raises FolderExists when `target` exists, before or after; nothing is ever replaced. With `durable` its
-    files, its folders and its parent are on the disk at the end. Leftovers of dead processes are swept.
+    Raises FolderExists when `target` exists, before or after; nothing is ever replaced. `durable`
+    syncs files, folders and the parent. What dead processes left half-built is swept.
     """
     target = Path(target)
     if os.path.lexists(target):
         raise FolderExists(target)
     _sweep_once(target.parent)
     temporary = _temporary_name(target)
-    os.mkdir(temporary)
+    temporary.mkdir()
     try:
         with _marked_in_use(temporary):
             yield temporary
@@ -56,7 +58,7 @@ def publish(target: Path | str, *, durable: bool = False) -> Iterator[Path]:
 
 
 def replace_file(path: Path | str, data: bytes, *, durable: bool = False) -> None:
-    """Write `data` to the file at `path`, new or old, such that a reader sees the old bytes or the new."""
+    """Write `data` to the file at `path`, such that a reader sees all old or all new."""
     path = Path(path)
     temporary = _temporary_name(path)
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -68,45 +70,47 @@ def replace_file(path: Path | str, data: bytes, *, durable: bool = False) -> Non
                 view = view[os.write(fd, view) :]
             if durable:
                 os.fsync(fd)
-            os.replace(temporary, path)
+            temporary.replace(path)
         finally:
             os.close(fd)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
     if durable:
         _sync(path.parent)
 
 
 def child(folder: Path | str, name: str) -> Path:
-    """The path of the file `name` directly in `folder`, there or not; BadImage for any name that leads elsewhere.
+    """Return the path of the file `name` directly in `folder`, there or not.
 
-    A symlink is refused as well; whoever opens the path must still not follow one that appears later.
+    BadImage for any name that leads elsewhere and for a symlink; still open it without following
+    symlinks, for one may appear later.
     """
     folder = Path(folder)
     if not isinstance(name, str) or name in {"", ".", ".."} or re.search(r"[/\\\0]", name):
         raise BadImage(folder, "file name", name, "the plain name of a file in this folder")
     path = folder / name
     try:
-        mode = os.lstat(path).st_mode
+        mode = path.lstat().st_mode
     except FileNotFoundError:
         return path
     except (OSError, ValueError) as error:
         raise BadImage(folder, "file name", name, "a name that a file can have") from error
     if stat.S_ISLNK(mode):
-        raise BadImage(path, "type", f"a symlink to {os.readlink(path)!r}", "a file in this folder")
+        raise BadImage(
+            path, "type", f"a symlink to {str(path.readlink())!r}", "a file in this folder"
+        )
     return path
 
 
 def remove(folder: Path | str) -> None:
-    """Delete a folder that nobody uses; MachineLocked names who does. It disappears at once, then its files."""
+    """Delete a folder that nobody uses; MachineLocked names who does. It disappears at once."""
     folder = Path(folder)
     with try_lock(folder, "exclusive") as held:
         if not stat.S_ISDIR(os.fstat(held.fileno()).st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
         doomed = _temporary_name(folder)
-        os.rename(folder, doomed)
+        folder.rename(doomed)
         shutil.rmtree(doomed)
 
 
@@ -116,12 +120,13 @@ def sweep(parent: Path | str) -> list[Path]:
 
 
 def _temporary_name(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{os.getpid()}-{next(_numbers)}.tmp")
+    name = target.name[:48]  # at most 255 bytes with the rest, whatever the script
+    return target.with_name(f".{name}.{os.getpid()}-{next(_numbers)}.tmp")
 
 
 def _sweep_once(parent: Path) -> None:
-    """Once per process and folder: a folder may hold thousands of snapshots, and listing it costs more than one."""
-    status = os.stat(parent)
+    """Sweep once per process: listing thousands of snapshots costs more than publishing one."""
+    status = parent.stat()
     key = (status.st_dev, status.st_ino)
     with _swept_guard:
         if key in _swept:
@@ -146,7 +151,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _delete(path: Path) -> bool:
-    """Not while somebody has it marked: processes of another container cannot be seen, their locks can."""
+    """Delete unless it is marked: another container's processes cannot be seen, their locks can."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -156,7 +161,7 @@ def _delete(path: Path) -> bool:
         if stat.S_ISDIR(os.fstat(fd).st_mode):
             shutil.rmtree(path)
         else:
-            os.unlink(path)
+            path.unlink()
     except OSError:
         return False
     finally:
@@ -166,12 +171,12 @@ def _delete(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _marked_in_use(folder: Path) -> Iterator[None]:
-    """Hold a shared lock, so that no sweeper takes it; it ends before the folder gets its name and its users."""
+    """Hold a shared lock against sweepers; it ends before the folder gets its name and users."""
     fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         yield
-        fcntl.flock(fd, fcntl.LOCK_UN)  # a process being spawned may have a copy of the descriptor
+        fcntl.flock(fd, fcntl.LOCK_UN)  # not close alone: see Lock
     finally:
         os.close(fd)
 
@@ -188,16 +193,16 @@ def _rename_new(temporary: Path, target: Path) -> None:
 
 
 def _rename_over_claim(temporary: Path, target: Path) -> None:
-    """For file systems that cannot rename without replacing: an empty folder of ours is all we may replace."""
+    """Replace an empty folder of our own making, where rename cannot promise to replace nothing."""
     try:
-        os.mkdir(target)
+        target.mkdir()
     except FileExistsError:
         raise FolderExists(target) from None
     try:
-        os.rename(temporary, target)
+        temporary.rename(target)
     except OSError as error:
         with contextlib.suppress(OSError):
-            os.rmdir(target)
+            target.rmdir()
         if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
             raise FolderExists(target) from None
         raise

@@ -1,4 +1,4 @@
-"""Locks on folders and files: shared or exclusive, between processes by flock(2), in turn within the process."""
+"""Locks on folders and files: between processes by flock(2), in turn within the process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 import weakref
 from collections import deque
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 import anyio
 from anyio.lowlevel import checkpoint, current_token
@@ -33,7 +33,7 @@ _FLAGS: Final = {"shared": fcntl.LOCK_SH, "exclusive": fcntl.LOCK_EX}
 class Lock:
     """A held lock, until closed; made by lock, try_lock or wait_lock.
 
-    It belongs to the process that took it: a fork does not hold it, though the memory it protected may live on.
+    It belongs to the process that took it: a fork of that process does not hold it.
     """
 
     def __init__(self, path: Path, mode: LockMode, fd: int, inode: Inode) -> None:
@@ -47,23 +47,25 @@ class Lock:
         return self._fd < 0
 
     def fileno(self) -> int:
-        """The descriptor of the locked folder or file, opened for reading; ValueError once closed."""
+        """Return the descriptor of what is locked, open for reading; ValueError once closed."""
         if self._fd < 0:
             raise ValueError(f"the lock on {self.path} is closed")
         return self._fd
 
     def close(self) -> None:
         """Unlock, and let the next in turn try; closing twice is fine."""
-        fd, self._fd = self._fd, -1
-        if fd < 0:
-            return
-        fcntl.flock(
-            fd, fcntl.LOCK_UN
-        )  # a process being spawned may have a copy of the descriptor for a moment
-        os.close(fd)
-        _turns.wake(self._inode)
+        if self._fd >= 0:
+            self._unlock()
+            _turns.wake(self._inode)
 
-    def __enter__(self) -> Lock:
+    def _unlock(self) -> None:
+        fd, self._fd = self._fd, -1
+        try:  # closing alone would leave it to the copy of a process that is being spawned
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        finally:
+            os.close(fd)
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -71,7 +73,7 @@ class Lock:
 
     def __del__(self) -> None:
         if getattr(self, "_fd", -1) >= 0:
-            self.close()
+            self._unlock()  # waking a task is not for the garbage collector; the next poll will do
 
     def __repr__(self) -> str:
         state = "closed" if self._fd < 0 else self.mode
@@ -81,12 +83,16 @@ class Lock:
 class _Waiter:
     """One task in a queue; its event belongs to the task's own event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, predecessor: _Waiter | None) -> None:
         self.loop = current_token().native_token
         self.event = anyio.Event()
+        # whether all before it are tasks of the same loop: then the last of them to go wakes it
+        self.among_its_own: bool = predecessor is None or (
+            predecessor.loop is self.loop and predecessor.among_its_own
+        )
 
     def wake(self) -> None:
-        """Let it try now, if it lives in the event loop that runs here; else its next poll finds out."""
+        """Let it try now if it lives in the loop that runs here; else its next poll finds out."""
         try:
             here = current_token().native_token
         except RuntimeError:  # no event loop runs in this thread
@@ -99,25 +105,24 @@ class _Turns:
     """Who waits for which inode, in order of arrival, over all event loops of the process."""
 
     def __init__(self) -> None:
-        self.guard = (
-            threading.RLock()
-        )  # a collected Lock may be closed at any point of the same thread
+        self.guard = threading.Lock()
         self.queues: dict[Inode, deque[_Waiter]] = {}
 
-    def try_first(self, fd: int, inode: Inode, mode: LockMode) -> _Waiter | None:
+    def take_or_queue(self, fd: int, inode: Inode, mode: LockMode) -> _Waiter | None:
         """None when nobody waits and the lock was free; else a place at the end of the queue."""
         with self.guard:
-            if inode not in self.queues and _try(fd, mode):
+            queue = self.queues.get(inode)
+            if queue is None and _try(fd, mode):
                 return None
-            waiter = _Waiter()
+            waiter = _Waiter(queue[-1] if queue else None)
             self.queues.setdefault(inode, deque()).append(waiter)
             return waiter
 
-    def try_next(self, waiter: _Waiter, fd: int, inode: Inode, mode: LockMode) -> bool:
-        """Whether it was the waiter's turn and the lock was free."""
+    def is_first(self, waiter: _Waiter, inode: Inode) -> bool:
+        """Whether it is the waiter's turn; if not, it is ready to be woken again."""
         with self.guard:
             waiter.event = anyio.Event()
-            return self.queues[inode][0] is waiter and _try(fd, mode)
+            return self.queues[inode][0] is waiter
 
     def leave(self, waiter: _Waiter, inode: Inode) -> None:
         """Give up the place; the next in turn may try."""
@@ -132,8 +137,9 @@ class _Turns:
         """Tell the first in turn."""
         with self.guard:
             queue = self.queues.get(inode)
-            if queue:
-                queue[0].wake()
+            first = queue[0] if queue else None
+        if first is not None:
+            first.wake()
 
 
 _turns = _Turns()
@@ -141,12 +147,18 @@ _held: weakref.WeakSet[Lock] = weakref.WeakSet()
 
 
 def try_lock(path: Path | str, mode: LockMode) -> Lock:
-    """Lock a folder or file now, before anybody who waits; MachineLocked names the holder where it is known."""
+    """Lock a folder or file now, before anybody who waits; MachineLocked names who holds it."""
+    return wait_lock(path, mode, 0)
+
+
+def wait_lock(path: Path | str, mode: LockMode, timeout_seconds: float | None = None) -> Lock:
+    """Lock a folder or file, blocking this thread until then; MachineLocked after the timeout."""
     path = Path(path)
+    deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     while True:
         fd, inode = _open(path)
         try:
-            if not _try(fd, mode):
+            if not _poll(fd, mode, deadline):
                 raise MachineLocked(path, _holder.describe(fd))
             if _still_there(path, inode):
                 taken, fd = Lock(path, mode, fd, inode), -1
@@ -155,32 +167,17 @@ def try_lock(path: Path | str, mode: LockMode) -> Lock:
             _discard(fd)
 
 
-def wait_lock(path: Path | str, mode: LockMode, timeout_seconds: float | None = None) -> Lock:
-    """Lock a folder or file, blocking this thread as long as it takes; MachineLocked after `timeout_seconds`."""
-    deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-    pause = FIRST_POLL_SECONDS
-    while True:
-        try:
-            return try_lock(path, mode)
-        except MachineLocked:
-            left = pause if deadline is None else deadline - time.monotonic()
-            if left <= 0:
-                raise
-        time.sleep(min(pause, left))
-        pause = min(pause * 2, LONGEST_POLL_SECONDS)
-
-
 async def lock(path: Path | str, mode: LockMode) -> Lock:
-    """Lock a folder or file, in turn: first come, first served within the process, and polling others' locks.
+    """Lock a folder or file, in turn: first come, first served; what others hold is polled.
 
-    Cancelling leaves neither a lock nor a place in the queue. There is no timeout but anyio.fail_after.
+    Cancelling leaves neither a lock nor a place in the queue. Its only timeout is anyio.fail_after.
     """
     path = Path(path)
     await checkpoint()
     while True:
         fd, inode = _open(path)
         try:
-            waiter = _turns.try_first(fd, inode, mode)
+            waiter = _turns.take_or_queue(fd, inode, mode)
             if waiter is not None:
                 try:
                     await _wait_turn(waiter, fd, inode, mode)
@@ -195,21 +192,37 @@ async def lock(path: Path | str, mode: LockMode) -> Lock:
 
 async def _wait_turn(waiter: _Waiter, fd: int, inode: Inode, mode: LockMode) -> None:
     pause = FIRST_POLL_SECONDS
-    while not _turns.try_next(waiter, fd, inode, mode):
+    while True:
+        first = _turns.is_first(waiter, inode)
+        if first and _try(fd, mode):
+            return
+        if not first and waiter.among_its_own:
+            await waiter.event.wait()
+            continue
         with anyio.move_on_after(pause):
             await waiter.event.wait()
         pause = min(pause * 2, LONGEST_POLL_SECONDS)
+
+
+def _poll(fd: int, mode: LockMode, deadline: float | None) -> bool:
+    pause = FIRST_POLL_SECONDS
+    while not _try(fd, mode):
+        left = pause if deadline is None else deadline - time.monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(pause, left))
+        pause = min(pause * 2, LONGEST_POLL_SECONDS)
+    return True
 
 
 def _open(path: Path) -> tuple[int, Inode]:
     """Open without waiting for the other end of a pipe and without following a last symlink."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     status = os.fstat(fd)
-    if not (
-        stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode)
-    ):
+    mode = status.st_mode
+    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
         os.close(fd)
-        raise BadImage(path, "type", stat.filemode(status.st_mode), "a folder or a file")
+        raise BadImage(path, "type", stat.filemode(mode), "a folder or a file")
     return fd, (status.st_dev, status.st_ino)
 
 
@@ -224,8 +237,8 @@ def _try(fd: int, mode: LockMode) -> bool:
 
 
 def _still_there(path: Path, inode: Inode) -> bool:
-    """Whether the locked inode is what the path names: it may have been removed or replaced while we waited."""
-    status = os.stat(path, follow_symlinks=False)
+    """Whether the path still names the inode: it may have been removed or replaced meanwhile."""
+    status = path.lstat()
     return (status.st_dev, status.st_ino) == inode
 
 
@@ -236,7 +249,7 @@ def _discard(fd: int) -> None:
 
 def _after_fork() -> None:
     """Drop the child's copies, lest a lock outlive the process that took it."""
-    _turns.guard = threading.RLock()
+    _turns.guard = threading.Lock()
     _turns.queues.clear()
     for held in list(_held):
         fd, held._fd = held._fd, -1  # noqa: SLF001 - close would unlock the parent's

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from orchestra.errors import BackingFault, BadImage, MachineClosed
 
@@ -20,15 +20,15 @@ Mode = Literal["read", "private", "shared"]
 class Mapping:
     """Mapped bytes of a file, until closed; made by map_file.
 
-    `address` is the host address of the byte at `offset` of the file at `path`, `length` the number of bytes.
-    A shared, writable mapping belongs to the process that made it; in a fork its methods raise MachineForked.
+    `address` is where the byte at `offset` of the file at `path` is, `length` the number of bytes.
+    A shared mapping belongs to the process that made it: in a fork, MachineForked is raised.
     """
 
     def __init__(self, fd: int, path: Path, *, offset: int, length: int, mode: Mode) -> None:
         self.path, self.offset, self.length, self.mode = path, offset, length, mode
         self._pid = os.getpid()
         self._map: NativeMap | None = None
-        backing = fault.Backing.of(path, os.fstat(fd), written=mode == "shared")
+        backing = fault.Backing.of(path, fd, written=mode == "shared")
         self._owner = fault.register(backing)
         try:
             self._map = NativeMap(fd, offset, length, mode, self._owner)
@@ -52,7 +52,7 @@ class Mapping:
         return self.mode != "read"
 
     def read(self, offset: int, length: int) -> bytes:
-        """Copy `length` bytes from byte `offset` of the mapping; BackingFault when a page cannot be read."""
+        """Copy `length` bytes from byte `offset` on; BackingFault when they cannot be read."""
         address = self._within(offset, length)
         buffer = bytearray(length)
         if length:
@@ -60,7 +60,7 @@ class Mapping:
         return bytes(buffer)
 
     def write(self, offset: int, data: bytes) -> None:
-        """Copy `data` to byte `offset` of the mapping; BackingFault when a page cannot be written."""
+        """Copy `data` to byte `offset` and on; BackingFault when it cannot be written."""
         address = self._within(offset, len(data))
         if not self.writable:
             raise PermissionError(f"{self.path} is mapped for reading only")
@@ -88,7 +88,7 @@ class Mapping:
             error: BackingFault = fault.as_error(found)
             raise error
 
-    def __enter__(self) -> Mapping:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -113,9 +113,9 @@ def map_file(
 ) -> Mapping:
     """Map `length` bytes (None: the rest) of a regular file from byte `offset`.
 
-    `file` is a path, of which a last symlink is not followed, or a descriptor that the caller keeps and closes.
-    Mode "read" sees what others write, "private" keeps its stores to itself, "shared" stores to the file.
-    Raises BadImage when the file is shorter than asked, or its whole length is not `expected_length` bytes.
+    `file` is a path, whose last symlink is not followed, or a descriptor that stays the caller's.
+    Mode "read" sees what others write, "private" keeps its stores, "shared" stores to the file.
+    Raises BadImage when the file is too short, or its whole length is not `expected_length` bytes.
     """
     if offset < 0 or (length is not None and length < 0):
         raise ValueError(f"offset {offset} and length {length} must not be negative")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from .sparse import PAGE, data_segments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["CloneResult", "clone_file", "link_file"]
 
@@ -41,9 +43,9 @@ class CloneResult:
 
 
 def clone_file(source: Path | str, target: Path | str) -> CloneResult:
-    """Make the new file `target` with the bytes of `source`: sharing its blocks, else copying what is not zero.
+    """Make the new file `target` of the blocks of `source`, else of copies of what is not zero.
 
-    FileExistsError if `target` exists; after any other error there is no `target`. (ioctl_ficlone(2))
+    FileExistsError if `target` exists; after any other error there is none. (ioctl_ficlone(2))
     """
     source_fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -51,7 +53,7 @@ def clone_file(source: Path | str, target: Path | str) -> CloneResult:
         try:
             return _reflink(source_fd, target_fd) or _copy(source_fd, target_fd)
         except BaseException:
-            os.unlink(target)
+            Path(target).unlink()
             raise
         finally:
             os.close(target_fd)
@@ -60,7 +62,7 @@ def clone_file(source: Path | str, target: Path | str) -> CloneResult:
 
 
 def link_file(source: Path | str, target: Path | str) -> CloneResult:
-    """Give `source` the second name `target`; a copy where the file system, or its count of links, forbids that."""
+    """Give `source` another name, `target`; a copy where that cannot be (EXDEV, EMLINK)."""
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError as error:
@@ -94,7 +96,7 @@ def _copy(source: int, target: int) -> CloneResult:
 
 
 def _nonzero_runs(fd: int) -> Iterator[tuple[int, memoryview]]:
-    """Yield (offset, bytes) of stretches of pages that are not all zero, none longer than a block."""
+    """Yield (offset, bytes) of stretches of pages that are not zero, none longer than a block."""
     for start, end in data_segments(fd):
         for offset in range(start, end, _BLOCK_BYTES):
             block = os.pread(fd, min(_BLOCK_BYTES, end - offset), offset)

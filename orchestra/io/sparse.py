@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["PAGE", "allocated_bytes", "create_sparse", "data_segments"]
 
@@ -16,12 +19,12 @@ _WITHOUT_HOLES = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 def create_sparse(path: Path | str, length: int) -> None:
-    """Create a file of `length` zero bytes that occupies no blocks; FileExistsError if there is one already."""
+    """Create a file of `length` zero bytes that occupies no blocks, or raise FileExistsError."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         os.ftruncate(fd, length)
     except BaseException:
-        os.unlink(path)
+        Path(path).unlink()
         raise
     finally:
         os.close(fd)
@@ -29,11 +32,11 @@ def create_sparse(path: Path | str, length: int) -> None:
 
 def allocated_bytes(path: Path | str) -> int:
     """Bytes of disk that the file occupies; blocks shared by reflinks are counted in each file."""
-    return os.stat(path).st_blocks * _STAT_BLOCK_BYTES
+    return Path(path).stat().st_blocks * _STAT_BLOCK_BYTES
 
 
 def data_segments(fd: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, end) of each stretch that is not a hole, in bytes and in order; moves the file position.
+    """Yield (start, end) of each stretch that is no hole, in bytes; moves the file position.
 
     A file system that knows no holes gives the whole file as one stretch (lseek(2), SEEK_DATA).
     """
