@@ -181,7 +181,7 @@ def load_config(path: Path | str) -> MachineConfig:
         return from_json(data, folder=path.absolute().parent, name=str(path))
     try:
         tree = tomllib.loads(data.decode())
-    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are both
+    except (ValueError, RecursionError) as error:  # bad TOML and bad UTF-8 are ValueErrors
         raise BadConfig(str(path), str(error), "TOML") from error
     return from_builtins(tree, folder=path.absolute().parent)
 
@@ -301,20 +301,19 @@ def _check_drives(config: MachineConfig) -> None:
         raise BadConfig("drives", f"{direct} above RAM", f"at most {MAX_PMEM_DRIVES}")
 
 
-def _with_numbers(tree: object, field: str) -> object:
-    """Replace the texts of sizes and addresses by numbers, wherever they are."""
-    if isinstance(tree, Mapping):
-        return {key: _number(value, field, key) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [_with_numbers(item, f"{field}[{index}]") for index, item in enumerate(tree)]
+def _with_numbers(tree: object, field: str, depth: int = 4) -> object:
+    """Replace texts of sizes and addresses by numbers; no field is deeper than a few levels."""
+    if depth and isinstance(tree, Mapping):
+        fields = {key: f"{field}.{key}".removeprefix(".") for key in tree}
+        return {
+            key: parse_size(value, fields[key])
+            if isinstance(value, str) and key in ("length", "address")
+            else _with_numbers(value, fields[key], depth - 1)
+            for key, value in tree.items()
+        }
+    if depth and isinstance(tree, list | tuple):
+        return [_with_numbers(item, f"{field}[{n}]", depth - 1) for n, item in enumerate(tree)]
     return tree
-
-
-def _number(value: object, parent: str, key: object) -> object:
-    field = f"{parent}.{key}".removeprefix(".")
-    if isinstance(value, str) and key in ("length", "address"):
-        return parse_size(value, field)
-    return _with_numbers(value, field)
 
 
 def _convert(tree: object, kind: Any, root: str, folder: Path | None = None) -> object:
@@ -352,14 +351,14 @@ def _complaint(text: str, tree: object, root: str) -> BadConfig:
 
 
 def _found(tree: object, where: str) -> object:
-    """Look up what is at msgspec's path; the whole tree when the path leads nowhere."""
+    """Look up what is at msgspec's path, as far as it leads; tables and lists by their type."""
     found: Any = tree
     for name, index in re.findall(r"\.(\w+)|\[(\d+)\]", where):
         try:
             found = found[int(index)] if index else found[name]
         except (LookupError, TypeError):
-            return tree
-    return found
+            break
+    return found if isinstance(found, str | int | float | None) else f"a {type(found).__name__}"
 
 
 def _encode(value: object) -> object:
