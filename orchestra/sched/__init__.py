@@ -1,0 +1,1 @@
+"""Many machines: whose turn it is, on which thread, within which limits."""
