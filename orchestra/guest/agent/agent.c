@@ -33,8 +33,10 @@ static void say_number(int fd, uint32_t number) {
 static void complain(const char *why, int error) {
     say(2, "orchestra agent: ");
     say(2, why);
-    say(2, ", error ");
-    say_number(2, (uint32_t)error);
+    if (error) {
+        say(2, ", error ");
+        say_number(2, (uint32_t)error);
+    }
     say(2, "\n");
 }
 
