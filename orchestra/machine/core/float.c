@@ -146,7 +146,7 @@ INLINE uint64_t add(Format f, uint64_t a, uint64_t b, unsigned rm, uint32_t *fla
         x.significand = y.significand;
         x.sign = y.sign;
     }
-    if (x.significand == 0) return zero_sum(f, is_negative(f, a), is_negative(f, b), rm);
+    if (x.significand == 0) return zero_sum(f, x.sign, y.sign, rm);
     return pack(f, x, rm, flags);
 }
 
@@ -246,7 +246,7 @@ INLINE uint64_t multiply_add(Format f, uint64_t a, uint64_t b, uint64_t c, unsig
     bool sign = x.sign != y.sign;
     u128 sum = (u128)x.significand * y.significand; /* leading one at bit 124 or 125, or no bit at all */
     u128 addend = (u128)z.significand << LEADING;
-    int exponent = sum == 0 ? 2 * ZERO_EXPONENT : x.exponent + y.exponent; /* that of bit 124 */
+    int exponent = x.exponent + y.exponent; /* of bit 124 */
     int distance = exponent - z.exponent;
 
     if (distance >= 0) {
@@ -263,7 +263,7 @@ INLINE uint64_t multiply_add(Format f, uint64_t a, uint64_t b, uint64_t c, unsig
         sum = addend - sum;
         sign = z.sign;
     }
-    if (sum == 0) return zero_sum(f, x.sign != y.sign, z.sign, rm);
+    if (sum == 0) return zero_sum(f, sign, z.sign, rm);
 
     uint64_t high = (uint64_t)(sum >> 64);
     if (high == 0) return pack(f, (Number){(uint64_t)sum, exponent - LEADING, sign}, rm, flags);

@@ -1,0 +1,120 @@
+/* board.c: what machines of one kind share: memory map, devices, and the decoded code of immutable pages. */
+#include "machine.h"
+
+board *board_new(uint64_t cycles_per_tick, uint32_t devices, uint64_t watched, uint64_t watched_fromhost) {
+    board *b = calloc(1, sizeof *b);
+    if (!b) return NULL;
+    b->references = 1;
+    b->height = 1;
+    b->cycles_per_tick = cycles_per_tick;
+    b->devices = devices;
+    b->watched = watched;
+    b->watched_fromhost = watched_fromhost;
+    decode_index(b);
+    if (!b->decode_list) {
+        free(b);
+        return NULL;
+    }
+    return b;
+}
+
+// Ranges and extents are added in ascending order, before the first machine is made.
+bool board_add_range(board *b, uint64_t start, uint64_t length, uint32_t flags) {
+    memory_range *ranges = realloc(b->ranges, (b->range_count + 1) * sizeof *ranges);
+    if (!ranges) return false;
+    b->ranges = ranges;
+    b->ranges[b->range_count++] = (memory_range){start, length, flags, 0};
+    while (((start + length - 1) >> PAGE_SHIFT) >> (NODE_BITS * b->height)) b->height++;
+    return true;
+}
+
+bool board_add_extent(board *b, uint64_t start, uint64_t length, uintptr_t host, uint32_t flags) {
+    memory_extent *extents = realloc(b->extents, (b->extent_count + 1) * sizeof *extents);
+    if (!extents) return false;
+    b->extents = extents;
+    b->extents[b->extent_count++] =
+        (memory_extent){start >> PAGE_SHIFT, length >> PAGE_SHIFT, (uint8_t *)host, flags, 0};
+    return true;
+}
+
+void board_set_virtio(board *b, uint32_t slot, uint32_t kind, uint64_t start, uint64_t length, uint32_t read_only,
+                      uint64_t seed) {
+    if (slot < VIRTIO_SLOTS) b->virtio[slot] = (virtio_config){kind, read_only, start, length, seed};
+}
+
+board *board_hold(board *b) {
+    __atomic_add_fetch(&b->references, 1, __ATOMIC_RELAXED);
+    return b;
+}
+
+void board_release(board *b) {
+    if (!b || __atomic_sub_fetch(&b->references, 1, __ATOMIC_ACQ_REL)) return;
+    for (unsigned i = 0; i < CODE_BUCKETS; i++)
+        while (b->code[i]) {
+            code_page *next = b->code[i]->next;
+            free(b->code[i]);
+            b->code[i] = next;
+        }
+    free(b->ranges);
+    free(b->extents);
+    free(b->decode_list);
+    free(b);
+}
+
+const memory_range *board_range(const board *b, uint64_t address) {
+    for (uint32_t i = 0; i < b->range_count; i++)
+        if (address - b->ranges[i].start < b->ranges[i].length) return &b->ranges[i];
+    return NULL;
+}
+
+// decoded code of pages that never change: all machines of the board run from it
+
+static code_page **bucket(board *b, const uint8_t *host) {
+    return &b->code[((uintptr_t)host >> PAGE_SHIFT) * 0x9e3779b97f4a7c15ull >> 52];
+}
+
+static void lock(board *b) {
+    while (__atomic_exchange_n(&b->code_lock, 1, __ATOMIC_ACQUIRE))
+        while (__atomic_load_n(&b->code_lock, __ATOMIC_RELAXED)) {}
+}
+
+static void unlock(board *b) { __atomic_store_n(&b->code_lock, 0, __ATOMIC_RELEASE); }
+
+code_page *code_shared(board *b, const uint8_t *host) {
+    lock(b);
+    code_page **head = bucket(b, host), *page = *head;
+    while (page && page->host != host) page = page->next;
+    if (!page && (page = code_new(host))) {
+        page->next = *head;
+        *head = page;
+    }
+    unlock(b);
+    return page;
+}
+
+// A page that has become immutable brings its decoded code along.
+void code_donate(board *b, code_page *page) {
+    lock(b);
+    code_page **head = bucket(b, page->host), *other = *head;
+    while (other && other->host != page->host) other = other->next;
+    if (!other) {
+        page->next = *head;
+        *head = page;
+    }
+    unlock(b);
+    if (other) free(page);
+}
+
+void code_purge(board *b, const uint8_t *start, uint64_t length) {
+    lock(b);
+    for (const uint8_t *host = start; host < start + length; host += PAGE_BYTES) {
+        code_page **link = bucket(b, host);
+        while (*link && (*link)->host != host) link = &(*link)->next;
+        if (*link) {
+            code_page *page = *link;
+            *link = page->next;
+            free(page);
+        }
+    }
+    unlock(b);
+}

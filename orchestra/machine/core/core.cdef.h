@@ -1,0 +1,113 @@
+/* core.cdef.h: the core as Python sees it; orchestra/machine/_core.py is its only user. */
+
+typedef struct machine machine;
+typedef struct board board;
+typedef struct layer layer;
+typedef void *(*arena_grow)(void *context, uint64_t wanted_bytes, uint64_t *got_bytes);
+
+typedef struct {
+    uint64_t cycle;
+    uint64_t stop_data;
+    uint32_t stop_reason;
+    uint8_t privilege, waiting, halted, yielded;
+    ...;
+} state;
+
+board *board_new(uint64_t cycles_per_tick, uint32_t devices, uint64_t watched, uint64_t watched_fromhost);
+bool board_add_range(board *b, uint64_t start, uint64_t length, uint32_t flags);
+bool board_add_extent(board *b, uint64_t start, uint64_t length, uintptr_t host, uint32_t flags);
+void board_set_virtio(board *b, uint32_t slot, uint32_t kind, uint64_t start, uint64_t length, uint32_t read_only,
+                      uint64_t seed);
+void board_release(board *b);
+
+layer *layer_new(board *b, layer *parent, const uint8_t *initial);
+bool layer_add_pages(layer *l, const uint64_t *pages, uintptr_t first_host, uint64_t count);
+void layer_set_stored(layer *l);
+const state *layer_state(const layer *l);
+layer *layer_hold(layer *l);
+void layer_release(layer *l);
+
+void state_reset(state *s, board *b, uint64_t pc, uint64_t device_tree);
+const char *state_flaw(const state *s);
+
+machine *machine_new(layer *base);
+void machine_free(machine *m);
+layer *machine_base(machine *m);
+const state *machine_state(const machine *m);
+bool machine_set_arena(machine *m, arena_grow grow, void *context);
+
+typedef struct {
+    machine *machine;
+    uint64_t until;
+    int stop;
+} run_call;
+void machine_run(run_call *call);
+void machine_unwind(machine *m);
+
+typedef struct {
+    uint64_t pc, address, stored, value;
+    uint32_t raw;
+    uint8_t privilege, memory, size;
+    uint8_t rd, destination;
+    uint8_t trapped;
+    uint16_t csr;
+    uint64_t csr_value;
+} commit;
+typedef struct {
+    machine *machine;
+    uint64_t until;
+    commit *commits;
+    uint64_t capacity;
+    uint64_t count;
+    int stop;
+} trace_call;
+void machine_trace(trace_call *call);
+
+typedef struct {
+    machine *machine;
+    layer *layer;
+} seal_call;
+void machine_seal(seal_call *call);
+void machine_rollback(machine *m);
+
+typedef struct {
+    machine *machine;
+    uint64_t address;
+    uint8_t *data;
+    uint64_t length;
+    bool write, virtual_address;
+    bool done;
+    uint64_t failure;
+} access_call;
+void machine_access(access_call *call);
+
+typedef struct {
+    machine *machine;
+    uint64_t cursor;
+    uint64_t *pages;
+    uint8_t *bytes;
+    uint64_t capacity;
+    uint64_t count;
+} collect_call;
+void machine_collect_pages(collect_call *call);
+uint64_t machine_unstored(machine *m, uint64_t *pages, uint64_t *addresses, uint64_t capacity);
+uint64_t machine_slots(machine *m, uint64_t *pages, uint64_t capacity);
+
+bool machine_register(machine *m, unsigned number, uint64_t *value);
+bool machine_set_register(machine *m, unsigned number, uint64_t value);
+int machine_csr_number(const char *name);
+const char *machine_csr_name(unsigned number);
+unsigned machine_console_input(machine *m, const uint8_t *data, unsigned length);
+uint32_t machine_console_length(const machine *m);
+uint32_t machine_console_output(machine *m, uint8_t *data, uint32_t capacity);
+bool machine_answer(machine *m, uint64_t fromhost);
+void machine_interrupt(machine *m);
+void machine_clear_interrupt(machine *m);
+uint64_t machine_overhead(const machine *m);
+void machine_cool(machine *m);
+
+unsigned disassemble(board *b, uint32_t raw, uint64_t pc, char *out, unsigned capacity);
+const char *instruction_name(unsigned op);
+const char *instruction_operands(unsigned op);
+uint32_t instruction_match(unsigned op);
+uint32_t instruction_mask(unsigned op);

@@ -1,0 +1,277 @@
+/* decode.c: instruction words to operations; the table of isa.def is the only source. */
+#include "machine.h"
+
+enum { R, I, S, B, U, J, SH, FR, R4, CSR, N };
+
+// the second column of what each meaning says: does it end a block?
+#define ALU(...)           false
+#define JUMP(...)          true
+#define JUMP_REGISTER(...) true
+#define BRANCH(...)        true
+#define LOAD(...)          false
+#define STORE(...)         false
+#define FLOAT_LOAD(...)    false
+#define FLOAT_STORE(...)   false
+#define RESERVE(...)       false
+#define CONDITIONAL(...)   false
+#define ATOMIC(...)        false
+#define FLOAT_S(...)       false
+#define FLOAT_D(...)       false
+#define FLOAT_X(...)       false
+#define SYSTEM(...)        true
+#define ALU_NONE(...)      false
+
+const instruction instructions[OP_COUNT] = {
+#define OP(name, format, match, mask, operands, meaning) {#name, operands, match, mask, format, meaning},
+#include "isa.def"
+#undef OP
+};
+
+// candidates by major opcode and funct3, so that decoding tries few lines of the table
+
+static unsigned bucket_of(uint32_t word) { return (word >> 2 & 31) << 3 | (word >> 12 & 7); }
+
+void decode_index(board *b) {
+    uint32_t count = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        if (pass && !(b->decode_list = malloc(count * sizeof *b->decode_list))) return;
+        count = 0;
+        for (unsigned bucket = 0; bucket < 256; bucket++) {
+            uint32_t word = (bucket >> 3) << 2 | (bucket & 7) << 12 | 3;
+            b->decode_start[bucket] = (uint16_t)count;
+            for (unsigned op = 0; op < OP_COUNT; op++) {
+                uint32_t mask = instructions[op].mask & 0x707f;
+                if ((word & mask) != (instructions[op].match & mask)) continue;
+                if (pass) b->decode_list[count] = (uint16_t)op;
+                count++;
+            }
+        }
+        b->decode_start[256] = (uint16_t)count;
+    }
+}
+
+unsigned decode_opcode(const board *b, uint32_t word) {
+    unsigned bucket = bucket_of(word);
+    for (unsigned i = b->decode_start[bucket]; i < b->decode_start[bucket + 1]; i++) {
+        const instruction *candidate = &instructions[b->decode_list[i]];
+        if ((word & candidate->mask) == candidate->match) return b->decode_list[i];
+    }
+    return OP_illegal;
+}
+
+// compressed instructions
+
+static uint32_t bits(uint32_t word, unsigned high, unsigned low, unsigned to) {
+    return ((word >> low) & ((1u << (high - low + 1)) - 1)) << to;
+}
+
+static uint32_t type_r(uint32_t match, uint32_t rd, uint32_t rs1, uint32_t rs2) {
+    return match | rd << 7 | rs1 << 15 | rs2 << 20;
+}
+
+static uint32_t type_i(uint32_t match, uint32_t rd, uint32_t rs1, uint32_t imm) {
+    return match | rd << 7 | rs1 << 15 | imm << 20;
+}
+
+static uint32_t type_s(uint32_t match, uint32_t rs1, uint32_t rs2, uint32_t imm) {
+    return match | rs1 << 15 | rs2 << 20 | (imm & 31) << 7 | (imm >> 5) << 25;
+}
+
+static uint32_t type_b(uint32_t match, uint32_t rs1, uint32_t imm) {
+    return match | rs1 << 15 | bits(imm, 4, 1, 8) | bits(imm, 11, 11, 7) | bits(imm, 10, 5, 25) | bits(imm, 12, 12, 31);
+}
+
+static uint32_t type_j(uint32_t match, uint32_t imm) {
+    return match | bits(imm, 19, 12, 12) | bits(imm, 11, 11, 20) | bits(imm, 10, 1, 21) | bits(imm, 20, 20, 31);
+}
+
+uint32_t decode_expand(uint16_t half) {
+    enum {
+        ADDI = 0x13, ADDIW = 0x1b, LUI = 0x37, LW = 0x2003, LD = 0x3003, FLD = 0x3007, SW = 0x2023, SD = 0x3023,
+        FSD = 0x3027, JAL = 0x6f, JALR = 0x67, BEQ = 0x63, BNE = 0x1063, SLLI = 0x1013, SRLI = 0x5013,
+        SRAI = 0x40005013, ANDI = 0x7013, ADD = 0x33, SUB = 0x40000033, XOR = 0x4033, OR = 0x6033, AND = 0x7033,
+        ADDW = 0x3b, SUBW = 0x4000003b, EBREAK = 0x100073
+    };
+    uint32_t w = half;
+    uint32_t rd = bits(w, 11, 7, 0), rs2 = bits(w, 6, 2, 0);         // full register fields
+    uint32_t low = bits(w, 4, 2, 0) + 8, high = bits(w, 9, 7, 0) + 8; // the three-bit ones
+    uint32_t sign = 0u - (w >> 12 & 1);
+    uint32_t imm6 = bits(w, 6, 2, 0) | (sign << 5), shamt = bits(w, 6, 2, 0) | bits(w, 12, 12, 5);
+    uint32_t word4 = bits(w, 12, 10, 3) | bits(w, 6, 6, 2) | bits(w, 5, 5, 6);  // c.lw, c.sw
+    uint32_t word8 = bits(w, 12, 10, 3) | bits(w, 6, 5, 6);                     // c.ld, c.sd, c.fld, c.fsd
+    uint32_t stack4 = bits(w, 12, 12, 5) | bits(w, 6, 4, 2) | bits(w, 3, 2, 6); // c.lwsp
+    uint32_t stack8 = bits(w, 12, 12, 5) | bits(w, 6, 5, 3) | bits(w, 4, 2, 6); // c.ldsp, c.fldsp
+    switch ((w & 3) << 3 | w >> 13) {
+    case 000: {
+        uint32_t imm = bits(w, 12, 11, 4) | bits(w, 10, 7, 6) | bits(w, 6, 6, 2) | bits(w, 5, 5, 3);
+        return imm ? type_i(ADDI, low, 2, imm) : 0;
+    }
+    case 001: return type_i(FLD, low, high, word8);
+    case 002: return type_i(LW, low, high, word4);
+    case 003: return type_i(LD, low, high, word8);
+    case 005: return type_s(FSD, high, low, word8);
+    case 006: return type_s(SW, high, low, word4);
+    case 007: return type_s(SD, high, low, word8);
+    case 010: return type_i(ADDI, rd, rd, imm6);
+    case 011: return rd ? type_i(ADDIW, rd, rd, imm6) : 0;
+    case 012: return type_i(ADDI, rd, 0, imm6);
+    case 013:
+        if (!(imm6 & 63)) return 0;
+        if (rd != 2) return LUI | rd << 7 | imm6 << 12;
+        return type_i(ADDI, 2, 2,
+                      bits(w, 6, 6, 4) | bits(w, 2, 2, 5) | bits(w, 5, 5, 6) | bits(w, 4, 3, 7) | (sign << 9));
+    case 014:
+        switch (bits(w, 11, 10, 0)) {
+        case 0: return type_i(SRLI, high, high, shamt);
+        case 1: return type_i(SRAI, high, high, shamt);
+        case 2: return type_i(ANDI, high, high, imm6);
+        }
+        switch (bits(w, 12, 12, 2) | bits(w, 6, 5, 0)) {
+        case 0: return type_r(SUB, high, high, low);
+        case 1: return type_r(XOR, high, high, low);
+        case 2: return type_r(OR, high, high, low);
+        case 3: return type_r(AND, high, high, low);
+        case 4: return type_r(SUBW, high, high, low);
+        case 5: return type_r(ADDW, high, high, low);
+        }
+        return 0;
+    case 015:
+        return type_j(JAL, bits(w, 11, 11, 4) | bits(w, 10, 9, 8) | bits(w, 8, 8, 10) | bits(w, 7, 7, 6) |
+                               bits(w, 6, 6, 7) | bits(w, 5, 3, 1) | bits(w, 2, 2, 5) | (sign << 11));
+    case 016:
+    case 017:
+        return type_b(w >> 13 & 1 ? BNE : BEQ, high,
+                      bits(w, 11, 10, 3) | bits(w, 6, 5, 6) | bits(w, 4, 3, 1) | bits(w, 2, 2, 5) | (sign << 8));
+    case 020: return type_i(SLLI, rd, rd, shamt);
+    case 021: return type_i(FLD, rd, 2, stack8);
+    case 022: return rd ? type_i(LW, rd, 2, stack4) : 0;
+    case 023: return rd ? type_i(LD, rd, 2, stack8) : 0;
+    case 024:
+        if (!(w >> 12 & 1)) return rs2 ? type_r(ADD, rd, 0, rs2) : rd ? type_i(JALR, 0, rd, 0) : 0;
+        if (rs2) return type_r(ADD, rd, rd, rs2);
+        return rd ? type_i(JALR, 1, rd, 0) : EBREAK;
+    case 025: return type_s(FSD, 2, rs2, bits(w, 12, 10, 3) | bits(w, 9, 7, 6));
+    case 026: return type_s(SW, 2, rs2, bits(w, 12, 9, 2) | bits(w, 8, 7, 6));
+    case 027: return type_s(SD, 2, rs2, bits(w, 12, 10, 3) | bits(w, 9, 7, 6));
+    }
+    return 0;
+}
+
+// operations
+
+static int32_t immediate(uint32_t w, unsigned format) {
+    int32_t top = (int32_t)w >> 31;
+    switch (format) {
+    case I: return (int32_t)w >> 20;
+    case S: return ((int32_t)w >> 25) * 32 + (int32_t)bits(w, 11, 7, 0);
+    case B:
+        return top * 4096 + (int32_t)(bits(w, 7, 7, 11) | bits(w, 30, 25, 5) | bits(w, 11, 8, 1));
+    case U: return (int32_t)(w & 0xfffff000);
+    case J:
+        return top * 1048576 + (int32_t)(bits(w, 19, 12, 12) | bits(w, 20, 20, 11) | bits(w, 30, 21, 1));
+    case SH: return (int32_t)bits(w, 25, 20, 0);
+    case FR: return (int32_t)bits(w, 14, 12, 0);
+    case R4: return (int32_t)(bits(w, 14, 12, 0) | bits(w, 31, 27, 8));
+    case CSR: return (int32_t)bits(w, 31, 20, 0);
+    }
+    return 0;
+}
+
+static bool near_target(unsigned format, int32_t imm, unsigned offset) {
+    return (format == B || format == J) && (uint32_t)((int32_t)offset + imm) < PAGE_BYTES;
+}
+
+void decode_operation(const board *b, uint32_t raw, unsigned offset, bool far, operation *out) {
+    bool wide = (raw & 3) == 3;
+    uint32_t word = wide ? raw : decode_expand((uint16_t)raw);
+    unsigned op = word ? decode_opcode(b, word) : OP_illegal;
+    unsigned format = instructions[op].format;
+    if ((format == FR || format == R4) && (word >> 12 & 7) - 5 < 2) op = OP_illegal; // reserved rounding modes
+    int32_t imm = immediate(word, format);
+    far = far || !near_target(format, imm, offset);
+    bool jumps = format == B || format == J;
+    unsigned rd = bits(word, 11, 7, 0);
+    if (rd == 0 && instructions[op].operands[0] == 'r') rd = 32;
+    out->handler = interpreter_handlers()[op * 4 + (wide ? 1 : 0) + (far && jumps ? 2 : 0)];
+    out->imm = jumps && !far ? imm * (int32_t)(sizeof(operation) / 2) : imm;
+    out->rd = (uint8_t)rd;
+    out->rs1 = (uint8_t)bits(word, 19, 15, 0);
+    out->rs2 = (uint8_t)bits(word, 24, 20, 0);
+    out->n = instructions[op].ends_block ? 1 : 2;
+}
+
+// blocks
+
+static uint16_t half_at(const code_page *page, unsigned slot) {
+    uint16_t half;
+    memcpy(&half, page->host + slot * 2, sizeof half);
+    return half;
+}
+
+code_page *code_new(const uint8_t *host) {
+    code_page *page = malloc(sizeof *page);
+    if (!page) return NULL;
+    const void *const *handlers = interpreter_handlers();
+    page->host = host;
+    page->next = NULL;
+    for (unsigned slot = 0; slot < PAGE_SLOTS; slot++)
+        page->operations[slot] = (operation){.handler = handlers[OP_UNDECODED * 4]};
+    page->operations[PAGE_SLOTS] = page->operations[PAGE_SLOTS + 1] =
+        (operation){.handler = handlers[OP_PAGE_END * 4]};
+    return page;
+}
+
+static void publish(operation *to, const operation *from) { // other threads may be reading this page
+    to->imm = from->imm;
+    to->rd = from->rd, to->rs1 = from->rs1, to->rs2 = from->rs2;
+    to->n = from->n;
+    __atomic_store_n(&to->handler, from->handler, __ATOMIC_RELEASE);
+}
+
+// Decode from `slot` to the end of its block (or to what is decoded already), then count backwards.
+void decode_block(const board *b, code_page *page, unsigned slot) {
+    const void *undecoded = interpreter_handlers()[OP_UNDECODED * 4];
+    const void *step = interpreter_handlers()[OP_STEP * 4];
+    operation block[256];
+    uint16_t slots[256];
+    unsigned count = 0;
+    while (count < 255 && slot < PAGE_SLOTS && page->operations[slot].handler == undecoded) {
+        uint32_t raw = half_at(page, slot);
+        bool wide = (raw & 3) == 3;
+        operation *out = &block[count];
+        slots[count++] = (uint16_t)slot;
+        if (wide && slot == PAGE_SLOTS - 1) {
+            *out = (operation){.handler = step};
+            break;
+        }
+        if (wide) raw |= (uint32_t)half_at(page, slot + 1) << 16;
+        decode_operation(b, raw, slot * 2, false, out);
+        slot += wide ? 2 : 1;
+        if (out->n == 1) break;
+    }
+    unsigned next = slot < PAGE_SLOTS ? page->operations[slot].n : 0;
+    for (unsigned i = count; i-- > 0;) {
+        operation *out = &block[i];
+        if (out->handler == step) out->n = 0;
+        else if (out->n != 1) out->n = (uint8_t)(next + 1);
+        if (out->n == 0) out->handler = step; // 255 + 1: this one goes alone
+        next = out->n;
+        publish(&page->operations[slots[i]], out);
+    }
+}
+
+// Forget what was decoded from these bytes, and every block that runs into them.
+void code_invalidate(code_page *page, unsigned offset, unsigned length) {
+    const operation undecoded = {.handler = interpreter_handlers()[OP_UNDECODED * 4]};
+    int first = (int)(offset >> 1) - 1, last = (int)((offset + length - 1) >> 1);
+    for (int slot = last; slot >= 0 && slot >= first; slot--) page->operations[slot] = undecoded;
+    bool after = true, after2 = true; // were slot + 1 and slot + 2 forgotten?
+    for (int slot = first - 1; slot >= 0 && (after || after2); slot--) {
+        operation *o = &page->operations[slot];
+        bool wide = (half_at(page, (unsigned)slot) & 3) == 3;
+        bool forget = o->handler != undecoded.handler && o->n != 1 && (wide ? after2 : after);
+        if (forget) *o = undecoded;
+        after2 = after;
+        after = forget;
+    }
+}

@@ -1,0 +1,47 @@
+/* clint.c: software interrupts and the timer; time is the machine's cycles, never the host's clock. */
+#include "../machine.h"
+
+enum { MSIP = 0, MTIMECMP = 0x4000, MTIME = 0xbff8 };
+
+uint64_t clint_time(const machine *m) { return cycle_now(m) / m->home->cycles_per_tick + m->s.mtime_offset; }
+
+uint64_t clint_timer_cycle(const machine *m) {
+    uint64_t ticks = m->s.mtimecmp - m->s.mtime_offset, cycle;
+    if (m->s.mtimecmp < m->s.mtime_offset) return 0;
+    return __builtin_mul_overflow(ticks, m->home->cycles_per_tick, &cycle) ? ~0ull : cycle;
+}
+
+static void part_of(uint64_t whole, uint64_t offset, unsigned size, uint64_t *value) {
+    *value = size == 8 ? whole : (uint32_t)(whole >> (offset & 4 ? 32 : 0));
+}
+
+static uint64_t with_part(uint64_t whole, uint64_t offset, unsigned size, uint64_t value) {
+    if (size == 8) return value;
+    return offset & 4 ? (whole & 0xffffffff) | value << 32 : (whole & ~0xffffffffull) | (uint32_t)value;
+}
+
+bool clint_load(machine *m, uint64_t offset, unsigned size, uint64_t *value) {
+    if (size < 4) return false;
+    switch (offset & ~7ull) {
+    case MSIP: part_of(m->s.msip, offset, size, value); return true;
+    case MTIMECMP: part_of(m->s.mtimecmp, offset, size, value); return true;
+    case MTIME: part_of(clint_time(m), offset, size, value); return true;
+    }
+    *value = 0;
+    return true;
+}
+
+bool clint_store(machine *m, uint64_t offset, unsigned size, uint64_t value) {
+    if (size < 4) return false;
+    switch (offset & ~7ull) {
+    case MSIP:
+        if (!(offset & 4)) m->s.msip = value & 1;
+        break;
+    case MTIMECMP: m->s.mtimecmp = with_part(m->s.mtimecmp, offset, size, value); break;
+    case MTIME:
+        m->s.mtime_offset += with_part(clint_time(m), offset, size, value) - clint_time(m);
+        break;
+    }
+    m->attention = true;
+    return true;
+}

@@ -1,0 +1,505 @@
+/* machine.h: everything the core's files share: one machine's state, its memory, its engine. */
+#ifndef ORCHESTRA_MACHINE_H
+#define ORCHESTRA_MACHINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "float.h"
+
+#define likely(condition)   __builtin_expect(!!(condition), 1)
+#define unlikely(condition) __builtin_expect(!!(condition), 0)
+
+enum { PAGE_SHIFT = 12, PAGE_BYTES = 4096, PAGE_SLOTS = PAGE_BYTES / 2 };
+enum { PRIVILEGE_U = 0, PRIVILEGE_S = 1, PRIVILEGE_M = 3 };
+typedef enum { ACCESS_LOAD, ACCESS_STORE, ACCESS_FETCH } access_kind;
+
+typedef struct machine machine;
+typedef struct board board;
+typedef struct layer layer;
+typedef struct arena arena;
+typedef struct node node;
+typedef struct code_page code_page;
+
+// state.c: all of a machine except its memory; a snapshot stores these bytes as they are (little endian)
+
+enum { VIRTIO_SLOTS = 16, VIRTIO_QUEUES = 2, UART_FIFO = 64, PLIC_SOURCES = 32, PLIC_CONTEXTS = 2 };
+
+typedef struct {
+    uint64_t descriptors, driver, device; // physical addresses
+    uint16_t size, ready, next_available, reserved;
+} virtqueue;
+
+typedef struct {
+    uint32_t status, device_features_select, driver_features_select, queue_select;
+    uint64_t driver_features;
+    uint32_t interrupt_status, reserved;
+    uint64_t random; // rng: the generator's state
+    virtqueue queues[VIRTIO_QUEUES];
+} virtio_state;
+
+typedef struct {
+    uint64_t x[33]; // x[32] takes the writes to x0; it is 0 whenever the machine stands
+    uint64_t f[32]; // NaN-boxed
+    uint64_t pc;
+    uint64_t cycle;           // the machine's clock: every instruction, trap and skipped idle cycle counts
+    uint64_t mcycle_offset;   // mcycle = cycle + mcycle_offset
+    uint64_t minstret_offset; // minstret = cycle + minstret_offset
+    uint64_t mtime_offset;    // mtime = cycle / cycles_per_tick + mtime_offset
+    uint64_t mstatus, medeleg, mideleg, mie, mip, mtvec, mscratch, mepc, mcause, mtval, mcounteren, menvcfg;
+    uint64_t stvec, sscratch, sepc, scause, stval, satp, scounteren, senvcfg;
+    uint64_t reservation; // physical address of the last LR, or ~0
+    uint64_t mtimecmp;
+    uint64_t tohost, fromhost, ihalt, iconsole, iyield;
+    uint64_t stop_data; // of the halt or yield the machine stands at
+    uint32_t fflags, frm;
+    uint32_t plic_priority[PLIC_SOURCES];
+    uint32_t plic_pending, plic_claimed, plic_level;
+    uint32_t plic_enable[PLIC_CONTEXTS], plic_threshold[PLIC_CONTEXTS];
+    uint32_t stop_reason;
+    uint8_t privilege, waiting, halted, yielded;
+    uint8_t msip;
+    uint8_t uart_ier, uart_lcr, uart_mcr, uart_scratch, uart_dll, uart_dlm, uart_fcr;
+    uint8_t uart_count, uart_thr_interrupt;
+    uint8_t uart_reserved[2];
+    uint8_t uart_fifo[UART_FIFO];
+    uint64_t reserved[95];
+    virtio_state virtio[VIRTIO_SLOTS];
+    uint8_t padding[640];
+} state;
+
+_Static_assert(sizeof(virtqueue) == 32 && sizeof(virtio_state) == 104, "virtio state layout");
+_Static_assert(offsetof(state, f) == 264 && offsetof(state, pc) == 520 && offsetof(state, mstatus) == 560,
+               "registers stay where snapshots have them");
+_Static_assert(offsetof(state, virtio) == 1792 && sizeof(state) == PAGE_BYTES, "the state fills one page");
+
+// memory.c: guest memory as a value: sorted extents of mapped files below a persistent radix tree of pages
+
+enum { NODE_BITS = 6, NODE_CHILDREN = 1 << NODE_BITS };
+enum { RANGE_READ = 1, RANGE_WRITE = 2, RANGE_EXECUTE = 4, RANGE_GUEST = 8 };
+enum { EXTENT_SHARED = 1 }; // stores go to the extent itself (a flat, writable file)
+
+typedef struct {
+    uint64_t start, length; // bytes, page granular
+    uint32_t flags, reserved;
+} memory_range;
+
+typedef struct {
+    uint64_t page, count;
+    uint8_t *host;
+    uint32_t flags, reserved;
+} memory_extent;
+
+struct node {
+    uint64_t epoch; // who may write this node: the machine or layer of the same epoch
+    uint64_t owned; // leaf: bit i set when child[i] was allocated in this epoch
+    node *next;     // in its owner's list
+    void *child[NODE_CHILDREN];
+};
+
+typedef void *(*arena_grow)(void *context, uint64_t wanted_bytes, uint64_t *got_bytes);
+
+typedef struct {
+    uint8_t *host;
+    uint64_t first, count; // slots
+} arena_chunk;
+
+struct arena { // a bump allocator of pages; slot n of a file arena is the file's n-th page after its header
+    uint32_t references;
+    arena_grow grow; // NULL: from the C heap
+    void *context;
+    arena_chunk *chunks;
+    uint32_t chunk_count, chunk_capacity;
+    uint64_t slots, used;
+    uint64_t *pages; // slot -> page number
+};
+
+struct layer { // an immutable memory and the state that goes with it
+    uint32_t references;
+    bool stored; // everything from here down is in files
+    layer *parent;
+    node *root, *nodes;
+    uint64_t epoch;
+    arena *pages;
+    uint64_t first, end; // its slots in pages
+    board *home;
+    state state;
+};
+
+typedef struct { // the memory of one machine: a base layer and its own top
+    layer *base;
+    node *root, *nodes, *spare;
+    uint64_t epoch;
+    arena *top;
+    uint64_t first; // slots of top from here on are ours alone
+} memory;
+
+uint8_t *memory_peek(machine *m, uint64_t page);            // host address for reading; never NULL
+uint8_t *memory_own(machine *m, uint64_t page, bool *moved); // host address for writing; NULL: out of memory
+bool memory_writable(machine *m, uint64_t page);
+void memory_attach(machine *m, layer *base);
+void memory_drop_top(machine *m);
+void memory_release(machine *m);
+layer *memory_seal(machine *m);
+layer *layer_hold(layer *l);
+void layer_release(layer *l);
+
+// board.c: what machines of one kind share: the memory map, the devices, decoded code of immutable pages
+
+enum { VIRTIO_NONE = 0, VIRTIO_BLOCK = 1, VIRTIO_RANDOM = 2 };
+
+typedef struct {
+    uint32_t kind, read_only;
+    uint64_t start, length; // block: the content's place in the memory map, bytes
+    uint64_t seed;          // random
+} virtio_config;
+
+enum { CODE_BUCKETS = 4096 };
+
+struct board {
+    uint32_t references;
+    uint32_t height; // levels of the radix tree
+    memory_range *ranges;
+    memory_extent *extents;
+    uint32_t range_count, extent_count;
+    virtio_config virtio[VIRTIO_SLOTS];
+    uint64_t cycles_per_tick;
+    uint64_t watched; // physical address of an ELF's tohost, or ~0
+    uint64_t watched_fromhost;
+    uint32_t devices;
+    uint64_t epochs;
+    uint32_t code_lock;
+    code_page *code[CODE_BUCKETS];
+    uint16_t decode_start[257];
+    uint16_t *decode_list;
+};
+
+enum { DEVICE_UART = 1, DEVICE_HTIF = 2, DEVICE_SYSCON = 4, DEVICE_CMIO = 8 };
+
+const memory_range *board_range(const board *b, uint64_t address);
+board *board_hold(board *b);
+void board_release(board *b);
+
+// decode.c: guest code as arrays of 16-byte operations, one per 2-byte slot
+
+typedef struct {
+    const void *handler;
+    int32_t imm;
+    uint8_t rd, rs1, rs2;
+    uint8_t n; // instructions from here to the end of the block; 0: the handler charges for itself
+} operation;
+_Static_assert(sizeof(operation) == 16, "a slot of 2 bytes is an operation of 16");
+
+struct code_page {
+    const uint8_t *host; // the guest page it was made from
+    code_page *next;
+    uint64_t reserved[2];
+    operation operations[PAGE_SLOTS + 2];
+};
+
+enum opcode {
+#define OP(name, ...) OP_##name,
+#include "isa.def"
+#undef OP
+    OP_COUNT,
+    OP_UNDECODED = OP_COUNT, // decode the block that starts here
+    OP_STEP,                 // straddles a page, or stands at a block's maximal length: run it alone
+    OP_PAGE_END,
+    OP_STEP_DONE,
+    OP_TOTAL
+};
+
+typedef struct {
+    const char *name, *operands;
+    uint32_t match, mask;
+    uint8_t format;
+    bool ends_block;
+} instruction;
+
+extern const instruction instructions[OP_COUNT];
+const void *const *interpreter_handlers(void); // [OP_TOTAL][4]: 2 bytes, 4 bytes; the same with far branches
+
+void decode_index(board *b);
+unsigned decode_opcode(const board *b, uint32_t word);
+uint32_t decode_expand(uint16_t half); // a compressed instruction as its 32-bit form; 0 when illegal
+void decode_operation(const board *b, uint32_t raw, unsigned offset, bool far, operation *out);
+void decode_block(const board *b, code_page *page, unsigned slot);
+code_page *code_new(const uint8_t *host);
+void code_invalidate(code_page *page, unsigned offset, unsigned length);
+code_page *code_shared(board *b, const uint8_t *host);
+void code_donate(board *b, code_page *page);
+void code_purge(board *b, const uint8_t *start, uint64_t length);
+
+// mmu.c: virtual addresses, the TLB, and pages that need care when written
+
+enum { TLB_ENTRIES = 256, TLB_BANKS = 4, FETCH_ENTRIES = 64, HOST_ENTRIES = 256 };
+
+typedef struct {
+    uint64_t read, write; // virtual page address, or ~0
+    uint64_t addend;      // host address - virtual address
+    uint64_t page;        // physical page number
+} tlb_entry;
+
+typedef struct {
+    uint64_t tag; // virtual page address, or ~0
+    operation *operations;
+} fetch_entry;
+
+enum { CARE_CODE = 1, CARE_SHARED_CODE = 2, CARE_TABLE = 4, CARE_WATCHED = 8 };
+
+typedef struct { // a physical page whose writes must be seen: it holds decoded code or page tables
+    uint64_t page;
+    code_page *code;
+    uint64_t table_base; // virtual address that entry 0 of this page table maps
+    uint8_t care, level, many_bases, used;
+    uint32_t writes; // since it was last fetched from or walked
+} care_entry;
+
+typedef struct {
+    tlb_entry tlb[TLB_BANKS][TLB_ENTRIES];
+    fetch_entry fetch[4][FETCH_ENTRIES];
+    struct {
+        uint64_t page;
+        uint8_t *host;
+    } host[HOST_ENTRIES];
+    care_entry *cares;
+    uint32_t care_count, care_capacity;
+    code_page *graveyard;
+    operation scratch[4];
+} engine;
+
+bool mmu_load(machine *m, uint64_t address, unsigned size, uint64_t *value);
+int mmu_store(machine *m, uint64_t address, unsigned size, uint64_t value);
+bool mmu_amo_load(machine *m, uint64_t address, unsigned size, uint64_t *value);
+bool mmu_reserve(machine *m, uint64_t address, unsigned size, uint64_t *value);
+int mmu_store_conditional(machine *m, uint64_t address, unsigned size, uint64_t value, bool *stored);
+operation *mmu_fetch(machine *m, uint64_t pc);                   // NULL: trap
+bool mmu_fetch_raw(machine *m, uint64_t pc, uint32_t *raw);      // false: trap
+bool mmu_debug_translate(machine *m, uint64_t address, uint64_t *physical);
+tlb_entry *mmu_bank(machine *m);
+uint8_t *mmu_own(machine *m, uint64_t page, bool *leave); // for writing the whole page; NULL: out of memory
+void mmu_forget(machine *m, uint64_t page);               // what was decoded or walked from it
+void mmu_flush(machine *m);
+void mmu_flush_writes(machine *m);
+void engine_flush(machine *m);
+bool engine_open(machine *m);
+void engine_close(machine *m);
+enum { STORE_DONE, STORE_LEAVE, STORE_TRAP }; // LEAVE: done, but the block must end here
+
+// bus.c: physical addresses
+
+bool bus_load(machine *m, uint64_t address, unsigned size, uint64_t *value); // devices only
+bool bus_store(machine *m, uint64_t address, unsigned size, uint64_t value);
+bool dma_read(machine *m, uint64_t address, void *data, uint64_t length, bool guest);
+bool dma_write(machine *m, uint64_t address, const void *data, uint64_t length, bool guest);
+bool dma_copy(machine *m, uint64_t target, uint64_t source, uint64_t length, bool guest_target, bool guest_source);
+
+// csr.c, trap.c
+
+#define MSTATUS_SIE  (1ull << 1)
+#define MSTATUS_MIE  (1ull << 3)
+#define MSTATUS_SPIE (1ull << 5)
+#define MSTATUS_MPIE (1ull << 7)
+#define MSTATUS_SPP  (1ull << 8)
+#define MSTATUS_MPP  (3ull << 11)
+#define MSTATUS_FS   (3ull << 13)
+#define MSTATUS_MPRV (1ull << 17)
+#define MSTATUS_SUM  (1ull << 18)
+#define MSTATUS_MXR  (1ull << 19)
+#define MSTATUS_TVM  (1ull << 20)
+#define MSTATUS_TW   (1ull << 21)
+#define MSTATUS_TSR  (1ull << 22)
+#define MSTATUS_UXL  (2ull << 32)
+#define MSTATUS_SXL  (2ull << 34)
+#define MSTATUS_SD   (1ull << 63)
+
+enum { IRQ_SSI = 1, IRQ_MSI = 3, IRQ_STI = 5, IRQ_MTI = 7, IRQ_SEI = 9, IRQ_MEI = 11 };
+
+enum cause {
+    CAUSE_NONE = -1, // the instruction was given up without a trap: m->stop says why
+    CAUSE_FETCH_MISALIGNED,
+    CAUSE_FETCH_ACCESS,
+    CAUSE_ILLEGAL,
+    CAUSE_BREAKPOINT,
+    CAUSE_LOAD_MISALIGNED,
+    CAUSE_LOAD_ACCESS,
+    CAUSE_STORE_MISALIGNED,
+    CAUSE_STORE_ACCESS,
+    CAUSE_ECALL_U,
+    CAUSE_ECALL_S,
+    CAUSE_ECALL_M = 11,
+    CAUSE_FETCH_PAGE,
+    CAUSE_LOAD_PAGE,
+    CAUSE_STORE_PAGE = 15,
+};
+
+bool csr_read(machine *m, unsigned number, uint64_t *value);
+bool csr_write(machine *m, unsigned number, uint64_t value);
+bool csr_access(machine *m, unsigned number, bool writes); // may the present mode?
+const char *csr_name(unsigned number);                     // NULL: no such CSR
+int csr_number(const char *name);                          // -1: no such CSR
+uint64_t interrupts_pending(const machine *m);             // mip with the wires
+void trap_enter(machine *m, uint64_t cause, uint64_t value);
+bool trap_interrupt(machine *m); // takes the most urgent enabled interrupt, if any
+bool trap_return(machine *m, unsigned from);
+
+// devices/
+
+enum { STOP_NONE, STOP_HALTED, STOP_YIELDED, STOP_CYCLE, STOP_INTERRUPTED, STOP_IDLE, STOP_CONSOLE, STOP_MEMORY };
+enum { YIELD_AUTOMATIC = 0, YIELD_MANUAL = 1 };
+
+bool clint_load(machine *m, uint64_t offset, unsigned size, uint64_t *value);
+bool clint_store(machine *m, uint64_t offset, unsigned size, uint64_t value);
+uint64_t clint_time(const machine *m);
+uint64_t clint_timer_cycle(const machine *m); // when mtime reaches mtimecmp
+bool plic_load(machine *m, uint64_t offset, unsigned size, uint64_t *value);
+bool plic_store(machine *m, uint64_t offset, unsigned size, uint64_t value);
+void plic_set(machine *m, unsigned source, bool level);
+bool plic_line(const machine *m, unsigned context);
+bool uart_load(machine *m, uint64_t offset, unsigned size, uint64_t *value);
+bool uart_store(machine *m, uint64_t offset, unsigned size, uint64_t value);
+unsigned uart_receive(machine *m, const uint8_t *data, unsigned length);
+int uart_take(machine *m);
+bool htif_load(machine *m, uint64_t offset, unsigned size, uint64_t *value);
+bool htif_store(machine *m, uint64_t offset, unsigned size, uint64_t value);
+void htif_command(machine *m, uint64_t tohost);
+bool syscon_load(machine *m, uint64_t offset, unsigned size, uint64_t *value);
+bool syscon_store(machine *m, uint64_t offset, unsigned size, uint64_t value);
+bool virtio_load(machine *m, uint64_t offset, unsigned size, uint64_t *value);
+bool virtio_store(machine *m, uint64_t offset, unsigned size, uint64_t value);
+void virtio_reset(machine *m, unsigned slot);
+void console_put(machine *m, uint8_t byte);
+
+typedef struct {
+    uint64_t address;
+    uint32_t length, writable;
+} virtio_segment;
+enum { VIRTIO_SEGMENTS = 256 };
+uint32_t virtio_block_request(machine *m, unsigned slot, const virtio_segment *segments, unsigned count);
+uint32_t virtio_random_request(machine *m, unsigned slot, const virtio_segment *segments, unsigned count);
+uint64_t virtio_block_config(const machine *m, unsigned slot, uint64_t offset);
+
+enum { UART_SOURCE = 20 }; // PLIC sources: virtio slot k has k + 1
+
+// run.c
+
+typedef struct { // one retired instruction, for traces
+    uint64_t pc, address, stored, value;
+    uint32_t raw;
+    uint8_t privilege, memory, size; // memory: 0 none, 1 load, 2 store
+    uint8_t rd, destination;         // destination: 0 none, 1 x, 2 f
+    uint8_t trapped;
+    uint16_t csr; // 0: none written
+    uint64_t csr_value;
+} commit;
+
+struct machine {
+    state s; // first, so that x[i] is at the machine's own address
+    const operation *volatile at; // the operation whose memory access is under way; NULL: between operations
+    uint64_t delta;         // pc = (at >> 3) + delta
+    int64_t budget;         // cycles left before limit, as of the last block entered
+    uint64_t limit;
+    int cause;      // of the trap under way
+    uint64_t value; // and its mtval
+    board *home;
+    memory memory;
+    engine *engine;
+    commit *trace;
+    uint8_t *console;
+    uint32_t console_length, console_capacity;
+    uint32_t stop_flag;
+    uint32_t stop; // set by devices
+    bool attention; // leave the block: interrupts, mode or translation may have changed
+};
+
+uint64_t cycle_now(const machine *m);
+void interpret(machine *m);
+
+// machine.c, run.c, disassemble.c: calls that touch guest memory take one argument, so that a guard can make them
+
+typedef struct {
+    machine *machine;
+    uint64_t until;
+    int stop; // out
+} run_call;
+
+typedef struct {
+    machine *machine;
+    uint64_t until;
+    commit *commits;
+    uint64_t capacity;
+    uint64_t count; // out
+    int stop;       // out; STOP_CYCLE with cycle < until: the room for commits is used up
+} trace_call;
+
+typedef struct {
+    machine *machine;
+    layer *layer; // out; NULL: out of memory
+} seal_call;
+
+typedef struct {
+    machine *machine;
+    uint64_t address;
+    uint8_t *data;
+    uint64_t length;
+    bool write, virtual_address;
+    bool done;        // out
+    uint64_t failure; // out: the first address that is not memory
+} access_call;
+
+typedef struct {
+    machine *machine;
+    uint64_t cursor; // in and out: a page number
+    uint64_t *pages;
+    uint8_t *bytes;
+    uint64_t capacity;
+    uint64_t count; // out
+} collect_call;
+
+void machine_run(run_call *call);
+void machine_unwind(machine *m);
+void machine_trace(trace_call *call);
+void machine_seal(seal_call *call);
+void machine_rollback(machine *m);
+void machine_access(access_call *call);
+void machine_collect_pages(collect_call *call);
+uint64_t machine_unstored(machine *m, uint64_t *pages, uint64_t *addresses, uint64_t capacity);
+uint64_t machine_slots(machine *m, uint64_t *pages, uint64_t capacity);
+machine *machine_new(layer *base);
+void machine_free(machine *m);
+layer *machine_base(machine *m);
+const state *machine_state(const machine *m);
+bool machine_set_arena(machine *m, arena_grow grow, void *context);
+bool machine_register(machine *m, unsigned number, uint64_t *value);
+bool machine_set_register(machine *m, unsigned number, uint64_t value);
+int machine_csr_number(const char *name);
+const char *machine_csr_name(unsigned number);
+unsigned machine_console_input(machine *m, const uint8_t *data, unsigned length);
+uint32_t machine_console_length(const machine *m);
+uint32_t machine_console_output(machine *m, uint8_t *data, uint32_t capacity);
+bool machine_answer(machine *m, uint64_t fromhost);
+void machine_interrupt(machine *m);
+void machine_clear_interrupt(machine *m);
+uint64_t machine_overhead(const machine *m);
+void machine_cool(machine *m);
+board *board_new(uint64_t cycles_per_tick, uint32_t devices, uint64_t watched, uint64_t watched_fromhost);
+bool board_add_range(board *b, uint64_t start, uint64_t length, uint32_t flags);
+bool board_add_extent(board *b, uint64_t start, uint64_t length, uintptr_t host, uint32_t flags);
+void board_set_virtio(board *b, uint32_t slot, uint32_t kind, uint64_t start, uint64_t length, uint32_t read_only,
+                      uint64_t seed);
+layer *layer_new(board *b, layer *parent, const uint8_t *initial);
+bool layer_add_pages(layer *l, const uint64_t *pages, uintptr_t first_host, uint64_t count);
+void layer_set_stored(layer *l);
+const state *layer_state(const layer *l);
+void state_reset(state *s, board *b, uint64_t pc, uint64_t device_tree);
+const char *state_flaw(const state *s);
+unsigned disassemble(board *b, uint32_t raw, uint64_t pc, char *out, unsigned capacity);
+const char *instruction_name(unsigned op);
+const char *instruction_operands(unsigned op);
+uint32_t instruction_match(unsigned op);
+uint32_t instruction_mask(unsigned op);
+
+#endif

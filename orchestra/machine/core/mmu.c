@@ -1,0 +1,493 @@
+/* mmu.c: virtual addresses, and a TLB that guests cannot tell from none.
+ *
+ * Pages that were walked as page tables are never written through the TLB: a store to them takes the slow path and
+ * drops what was derived from the entry it changes. So translations are always coherent, sfence.vma has nothing to
+ * do, and a machine that continues with a cold TLB (another thread, a snapshot, a fork) sees what it would have seen.
+ * Pages that hold decoded code are written with the same care.
+ */
+#include "machine.h"
+
+enum { PTE_V = 1, PTE_R = 2, PTE_W = 4, PTE_X = 8, PTE_U = 16, PTE_A = 64, PTE_D = 128 };
+enum { CARE_WRITES = 64 }; // stores to a page in a row after which nobody seems to use it as code or table any more
+static const uint64_t NONE = ~0ull;
+
+// pages that need care
+
+static uint32_t care_slot(const engine *e, uint64_t page) {
+    uint32_t mask = e->care_capacity - 1, i = (uint32_t)(page * 0x9e3779b97f4a7c15ull >> 40) & mask;
+    while (e->cares[i].used && e->cares[i].page != page) i = (i + 1) & mask;
+    return i;
+}
+
+static care_entry *care_find(const engine *e, uint64_t page) {
+    if (!e->care_count) return NULL;
+    care_entry *c = &e->cares[care_slot(e, page)];
+    return c->used && c->care ? c : NULL;
+}
+
+static care_entry *care_make(engine *e, uint64_t page) {
+    if (e->care_count * 2 >= e->care_capacity) {
+        uint32_t capacity = e->care_capacity ? e->care_capacity * 2 : 64, old_capacity = e->care_capacity;
+        care_entry *old = e->cares, *cares = calloc(capacity, sizeof *cares);
+        if (!cares) return NULL;
+        e->cares = cares, e->care_capacity = capacity, e->care_count = 0;
+        for (uint32_t i = 0; i < old_capacity; i++)
+            if (old[i].used && old[i].care) {
+                cares[care_slot(e, old[i].page)] = old[i];
+                e->care_count++;
+            }
+        free(old);
+    }
+    care_entry *c = &e->cares[care_slot(e, page)];
+    if (!c->used) {
+        *c = (care_entry){.page = page, .used = 1};
+        e->care_count++;
+    }
+    return c;
+}
+
+static void bury(engine *e, care_entry *c) { // the interpreter may still stand in it
+    if (c->code && (c->care & CARE_CODE)) {
+        c->code->next = e->graveyard;
+        e->graveyard = c->code;
+    }
+    c->code = NULL;
+    c->care &= (uint8_t)~(CARE_CODE | CARE_SHARED_CODE);
+}
+
+static void flush_fetch(engine *e) { memset(e->fetch, 0xff, sizeof e->fetch); }
+
+void mmu_flush(machine *m) {
+    if (!m->engine) return;
+    memset(m->engine->tlb, 0xff, sizeof m->engine->tlb);
+    flush_fetch(m->engine);
+}
+
+// The machine's pages have become immutable: stores must copy them first, and others may run their code.
+void mmu_flush_writes(machine *m) {
+    engine *e = m->engine;
+    if (!e) return;
+    mmu_flush(m);
+    for (uint32_t i = 0; i < e->care_capacity; i++) {
+        care_entry *c = &e->cares[i];
+        if (!c->used || !(c->care & CARE_CODE) || memory_writable(m, c->page)) continue;
+        code_donate(m->home, c->code);
+        c->code = NULL;
+        c->care &= (uint8_t)~CARE_CODE;
+    }
+}
+
+static void forget_page_mappings(engine *e, uint64_t page, bool reads) {
+    tlb_entry *entry = &e->tlb[0][0];
+    for (unsigned i = 0; i < TLB_BANKS * TLB_ENTRIES; i++, entry++)
+        if (entry->page == page) {
+            entry->write = NONE;
+            if (reads) entry->read = NONE;
+        }
+    if (reads) e->host[page % HOST_ENTRIES].page = NONE;
+}
+
+void mmu_forget(machine *m, uint64_t page) {
+    engine *e = m->engine;
+    care_entry *c = e ? care_find(e, page) : NULL;
+    if (!c) return;
+    if (c->care & (CARE_CODE | CARE_SHARED_CODE)) flush_fetch(e);
+    if (c->care & CARE_TABLE) mmu_flush(m);
+    bury(e, c);
+    c->care &= (uint8_t)~CARE_TABLE;
+    c->writes = 0;
+}
+
+// The page for writing, with everything derived from its old place or content forgotten where it moved.
+static uint8_t *own(machine *m, uint64_t page, bool *leave) {
+    bool moved;
+    uint8_t *host = memory_own(m, page, &moved);
+    if (!host) {
+        m->stop = STOP_MEMORY;
+        m->attention = true;
+        m->cause = CAUSE_NONE;
+        return NULL;
+    }
+    if (moved && m->engine) {
+        forget_page_mappings(m->engine, page, true);
+        care_entry *c = care_find(m->engine, page);
+        if (c && (c->care & (CARE_CODE | CARE_SHARED_CODE))) {
+            bury(m->engine, c);
+            flush_fetch(m->engine);
+            *leave = true;
+        }
+    }
+    return host;
+}
+
+uint8_t *mmu_own(machine *m, uint64_t page, bool *leave) {
+    uint8_t *host = own(m, page, leave);
+    if (host) mmu_forget(m, page);
+    return host;
+}
+
+static uint8_t *host_of(machine *m, uint64_t page) {
+    engine *e = m->engine;
+    unsigned index = page % HOST_ENTRIES;
+    if (e->host[index].page != page) {
+        e->host[index].host = memory_peek(m, page);
+        e->host[index].page = page;
+    }
+    return e->host[index].host;
+}
+
+bool engine_open(machine *m) {
+    if (!m->engine) {
+        engine *e = calloc(1, sizeof *e);
+        if (!e) return false;
+        m->engine = e;
+        engine_flush(m);
+    }
+    return m->engine;
+}
+
+void engine_flush(machine *m) {
+    engine *e = m->engine;
+    if (!e) return;
+    mmu_flush(m);
+    memset(e->host, 0xff, sizeof e->host);
+    for (uint32_t i = 0; i < e->care_capacity; i++)
+        if (e->cares[i].used) bury(e, &e->cares[i]);
+    while (e->graveyard) {
+        code_page *next = e->graveyard->next;
+        free(e->graveyard);
+        e->graveyard = next;
+    }
+    if (e->care_capacity) memset(e->cares, 0, e->care_capacity * sizeof *e->cares);
+    e->care_count = 0;
+    if (m->home->watched != NONE) {
+        care_entry *c = care_make(e, m->home->watched >> PAGE_SHIFT);
+        if (c) c->care = CARE_WATCHED;
+    }
+}
+
+void engine_close(machine *m) {
+    if (!m->engine) return;
+    engine_flush(m);
+    free(m->engine->cares);
+    free(m->engine);
+    m->engine = NULL;
+}
+
+// page table walks
+
+static unsigned data_privilege(const machine *m) {
+    const state *s = &m->s;
+    return s->mstatus & MSTATUS_MPRV ? s->mstatus >> 11 & 3 : s->privilege;
+}
+
+tlb_entry *mmu_bank(machine *m) {
+    unsigned privilege = data_privilege(m);
+    unsigned bank = privilege == PRIVILEGE_M   ? 3
+                    : privilege == PRIVILEGE_U ? 0
+                    : m->s.mstatus & MSTATUS_SUM ? 2
+                                                 : 1;
+    return m->engine->tlb[bank];
+}
+
+static bool fail(machine *m, access_kind kind, bool page_fault, uint64_t address) {
+    static const uint8_t causes[2][3] = {{CAUSE_LOAD_ACCESS, CAUSE_STORE_ACCESS, CAUSE_FETCH_ACCESS},
+                                         {CAUSE_LOAD_PAGE, CAUSE_STORE_PAGE, CAUSE_FETCH_PAGE}};
+    m->cause = causes[page_fault][kind];
+    m->value = address;
+    return false;
+}
+
+static const memory_range *guest_memory(const machine *m, uint64_t address, unsigned rights) {
+    const memory_range *r = board_range(m->home, address);
+    return r && (r->flags & RANGE_GUEST) && (r->flags & rights) == rights ? r : NULL;
+}
+
+static void watch_table(machine *m, uint64_t page, unsigned level, uint64_t base) {
+    engine *e = m->engine;
+    care_entry *c = care_make(e, page);
+    if (!c) return;
+    c->writes = 0;
+    if (!(c->care & CARE_TABLE)) {
+        c->care |= CARE_TABLE;
+        c->level = (uint8_t)level;
+        c->table_base = base;
+        c->many_bases = 0;
+        forget_page_mappings(e, page, false);
+    } else if (c->level != level || c->table_base != base) {
+        c->many_bases = 1;
+    }
+}
+
+static bool permitted(const machine *m, uint64_t pte, access_kind kind, unsigned privilege) {
+    uint64_t status = m->s.mstatus;
+    if (pte & PTE_U) {
+        if (privilege == PRIVILEGE_S && (kind == ACCESS_FETCH || !(status & MSTATUS_SUM))) return false;
+    } else if (privilege == PRIVILEGE_U) {
+        return false;
+    }
+    if (kind == ACCESS_FETCH) return pte & PTE_X;
+    if (kind == ACCESS_STORE) return pte & PTE_W;
+    return (pte & PTE_R) || ((status & MSTATUS_MXR) && (pte & PTE_X));
+}
+
+// Sv39. `debug` neither sets A and D nor looks at permissions.
+static bool translate(machine *m, uint64_t address, access_kind kind, unsigned privilege, bool debug,
+                      uint64_t *physical) {
+    if (privilege == PRIVILEGE_M || !(m->s.satp >> 60)) {
+        *physical = address;
+        return true;
+    }
+    if ((uint64_t)((int64_t)(address << 25) >> 25) != address) return fail(m, kind, true, address);
+    uint64_t table = (m->s.satp & 0xfffffffffffull) << PAGE_SHIFT;
+    for (int level = 2; level >= 0; level--) {
+        unsigned shift = PAGE_SHIFT + 9 * (unsigned)level;
+        uint64_t place = table + (address >> shift & 511) * 8, page = table >> PAGE_SHIFT, pte;
+        if (!guest_memory(m, place, RANGE_READ)) return fail(m, kind, false, address);
+        if (!debug) watch_table(m, page, (unsigned)level, address & ~((1ull << (shift + 9)) - 1));
+        memcpy(&pte, (debug ? memory_peek(m, page) : host_of(m, page)) + (place & 4095), sizeof pte);
+        if (!(pte & PTE_V) || ((pte & PTE_W) && !(pte & PTE_R)) || pte >> 54) return fail(m, kind, true, address);
+        if (!(pte & (PTE_R | PTE_X))) {
+            if (pte & (PTE_A | PTE_D | PTE_U)) return fail(m, kind, true, address);
+            table = (pte >> 10) << PAGE_SHIFT;
+            continue;
+        }
+        uint64_t below = (1ull << shift) - 1, frame = (pte >> 10) << PAGE_SHIFT;
+        if (frame & below & ~4095ull) return fail(m, kind, true, address);
+        *physical = (frame & ~below) | (address & below);
+        if (debug) return true;
+        if (!permitted(m, pte, kind, privilege)) return fail(m, kind, true, address);
+        uint64_t wanted = pte | PTE_A | (kind == ACCESS_STORE ? PTE_D : 0);
+        if (wanted != pte) {
+            if (!guest_memory(m, place, RANGE_WRITE)) return fail(m, kind, false, address);
+            bool leave = false;
+            uint8_t *host = own(m, page, &leave);
+            if (!host) return false;
+            memcpy(host + (place & 4095), &wanted, sizeof wanted);
+        }
+        return true;
+    }
+    return fail(m, kind, true, address);
+}
+
+bool mmu_debug_translate(machine *m, uint64_t address, uint64_t *physical) {
+    return translate(m, address, ACCESS_LOAD, m->s.privilege, true, physical);
+}
+
+// loads and stores that missed the TLB
+
+static tlb_entry *entry_for(machine *m, uint64_t address, uint64_t page, const uint8_t *host) {
+    uint64_t tag = address & ~4095ull, addend = (uintptr_t)host - tag;
+    tlb_entry *entry = &mmu_bank(m)[address >> PAGE_SHIFT & (TLB_ENTRIES - 1)];
+    if (entry->page != page || entry->addend != addend || (entry->read != tag && entry->write != tag))
+        *entry = (tlb_entry){NONE, NONE, addend, page};
+    return entry;
+}
+
+static void note(machine *m, unsigned kind, uint64_t address, unsigned size, uint64_t value) {
+    if (!m->trace) return;
+    m->trace->memory = (uint8_t)kind, m->trace->size = (uint8_t)size;
+    m->trace->address = address, m->trace->stored = value;
+}
+
+static bool crosses(uint64_t address, unsigned size) { return (address & 4095) + size > PAGE_BYTES; }
+
+bool mmu_load(machine *m, uint64_t address, unsigned size, uint64_t *value) {
+    uint64_t physical;
+    *value = 0;
+    if (crosses(address, size)) {
+        for (unsigned i = 0; i < size; i++) {
+            uint64_t byte;
+            if (!mmu_load(m, address + i, 1, &byte)) return false;
+            *value |= byte << (8 * i);
+        }
+        note(m, 1, address, size, 0);
+        return true;
+    }
+    if (!translate(m, address, ACCESS_LOAD, data_privilege(m), false, &physical)) return false;
+    if (!guest_memory(m, physical, RANGE_READ))
+        return bus_load(m, physical, size, value) || fail(m, ACCESS_LOAD, false, address);
+    uint8_t *host = host_of(m, physical >> PAGE_SHIFT);
+    if (!m->trace) entry_for(m, address, physical >> PAGE_SHIFT, host)->read = address & ~4095ull;
+    memcpy(value, host + (physical & 4095), size);
+    note(m, 1, address, size, 0);
+    return true;
+}
+
+static void forget_translation(machine *m, const care_entry *table, unsigned index) {
+    engine *e = m->engine;
+    if (table->level != 0 || table->many_bases) {
+        mmu_flush(m);
+        return;
+    }
+    uint64_t tag = table->table_base + ((uint64_t)index << PAGE_SHIFT);
+    for (unsigned bank = 0; bank < 3; bank++) {
+        tlb_entry *entry = &e->tlb[bank][tag >> PAGE_SHIFT & (TLB_ENTRIES - 1)];
+        if (entry->read == tag || entry->write == tag) entry->read = entry->write = NONE;
+    }
+    for (unsigned privilege = 0; privilege < 2; privilege++) {
+        fetch_entry *entry = &e->fetch[privilege][tag >> PAGE_SHIFT & (FETCH_ENTRIES - 1)];
+        if (entry->tag == tag) entry->tag = NONE;
+    }
+}
+
+static int store_with_care(machine *m, care_entry *c, uint8_t *host, uint64_t physical, unsigned size, uint64_t value) {
+    unsigned offset = physical & 4095;
+    int result = STORE_DONE;
+    if (c->care & CARE_TABLE) {
+        for (unsigned index = offset / 8; index <= (offset + size - 1) / 8; index++)
+            if (host[index * 8] & PTE_V) {
+                forget_translation(m, c, index);
+                result = STORE_LEAVE;
+            }
+    }
+    if (c->care & CARE_CODE) {
+        code_invalidate(c->code, offset, size);
+        result = STORE_LEAVE;
+    }
+    memcpy(host + offset, &value, size);
+    if (++c->writes > CARE_WRITES && (c->care & (CARE_CODE | CARE_TABLE))) {
+        mmu_forget(m, c->page);
+        result = STORE_LEAVE;
+    }
+    if (c->care & CARE_WATCHED) {
+        uint64_t tohost, at = m->home->watched;
+        memcpy(&tohost, host + (at & 4095), sizeof tohost);
+        if (tohost && physical < at + 8 && physical + size > at) {
+            htif_command(m, tohost);
+            result = STORE_LEAVE;
+        }
+    }
+    return result;
+}
+
+int mmu_store(machine *m, uint64_t address, unsigned size, uint64_t value) {
+    uint64_t physical;
+    unsigned privilege = data_privilege(m);
+    if (!translate(m, address, ACCESS_STORE, privilege, false, &physical)) return STORE_TRAP;
+    if (crosses(address, size)) {
+        uint64_t second;
+        if (!translate(m, (address | 4095) + 1, ACCESS_STORE, privilege, false, &second)) return STORE_TRAP;
+        int result = STORE_DONE;
+        for (unsigned i = 0; i < size; i++) {
+            int one = mmu_store(m, address + i, 1, value >> (8 * i) & 255);
+            if (one == STORE_TRAP) return one;
+            if (one == STORE_LEAVE) result = one;
+        }
+        note(m, 2, address, size, value);
+        return result;
+    }
+    if (!guest_memory(m, physical, RANGE_WRITE)) {
+        if (guest_memory(m, physical, 0) || !bus_store(m, physical, size, value)) {
+            fail(m, ACCESS_STORE, false, address);
+            return STORE_TRAP;
+        }
+        note(m, 2, address, size, value);
+        return STORE_LEAVE;
+    }
+    bool leave = false;
+    uint64_t page = physical >> PAGE_SHIFT;
+    uint8_t *host = own(m, page, &leave);
+    if (!host) return STORE_TRAP;
+    note(m, 2, address, size, value);
+    care_entry *c = care_find(m->engine, page);
+    if (c) {
+        int result = store_with_care(m, c, host, physical, size, value);
+        return leave ? STORE_LEAVE : result;
+    }
+    if (!m->trace) entry_for(m, address, page, host)->write = address & ~4095ull;
+    memcpy(host + (physical & 4095), &value, size);
+    return leave ? STORE_LEAVE : STORE_DONE;
+}
+
+// atomics: only on memory, only aligned
+
+static bool atomic_place(machine *m, uint64_t address, unsigned size, access_kind kind, uint64_t *physical) {
+    if (address & (size - 1)) {
+        m->cause = kind == ACCESS_LOAD ? CAUSE_LOAD_MISALIGNED : CAUSE_STORE_MISALIGNED;
+        m->value = address;
+        return false;
+    }
+    if (!translate(m, address, kind, data_privilege(m), false, physical)) return false;
+    unsigned rights = kind == ACCESS_LOAD ? RANGE_READ : RANGE_READ | RANGE_WRITE;
+    return guest_memory(m, *physical, rights) || fail(m, kind, false, address);
+}
+
+bool mmu_amo_load(machine *m, uint64_t address, unsigned size, uint64_t *value) {
+    uint64_t physical;
+    *value = 0;
+    if (!atomic_place(m, address, size, ACCESS_STORE, &physical)) return false;
+    memcpy(value, host_of(m, physical >> PAGE_SHIFT) + (physical & 4095), size);
+    return true;
+}
+
+bool mmu_reserve(machine *m, uint64_t address, unsigned size, uint64_t *value) {
+    uint64_t physical;
+    *value = 0;
+    if (!atomic_place(m, address, size, ACCESS_LOAD, &physical)) return false;
+    memcpy(value, host_of(m, physical >> PAGE_SHIFT) + (physical & 4095), size);
+    m->s.reservation = physical;
+    note(m, 1, address, size, 0);
+    return true;
+}
+
+int mmu_store_conditional(machine *m, uint64_t address, unsigned size, uint64_t value, bool *stored) {
+    uint64_t physical;
+    if (!atomic_place(m, address, size, ACCESS_STORE, &physical)) return STORE_TRAP;
+    *stored = m->s.reservation == physical;
+    int result = *stored ? mmu_store(m, address, size, value) : STORE_DONE;
+    if (result != STORE_TRAP) m->s.reservation = NONE;
+    return result;
+}
+
+// instruction fetch
+
+static uint8_t *fetch_host(machine *m, uint64_t pc, uint64_t *page) {
+    uint64_t physical;
+    if (!translate(m, pc, ACCESS_FETCH, m->s.privilege, false, &physical)) return NULL;
+    if (!guest_memory(m, physical, RANGE_READ | RANGE_EXECUTE)) {
+        fail(m, ACCESS_FETCH, false, pc);
+        return NULL;
+    }
+    *page = physical >> PAGE_SHIFT;
+    return host_of(m, *page);
+}
+
+operation *mmu_fetch(machine *m, uint64_t pc) {
+    engine *e = m->engine;
+    uint64_t page;
+    uint8_t *host = fetch_host(m, pc, &page);
+    if (!host) return NULL;
+    care_entry *c = care_make(e, page);
+    if (!c) goto out_of_memory;
+    if (!c->code) {
+        bool mine = memory_writable(m, page);
+        if (!(c->code = mine ? code_new(host) : code_shared(m->home, host))) goto out_of_memory;
+        c->care |= mine ? CARE_CODE : CARE_SHARED_CODE;
+        if (mine) forget_page_mappings(e, page, false);
+    }
+    c->writes = 0;
+    fetch_entry *entry = &e->fetch[m->s.privilege][pc >> PAGE_SHIFT & (FETCH_ENTRIES - 1)];
+    entry->tag = pc & ~4095ull;
+    entry->operations = c->code->operations;
+    return entry->operations + (pc & 4095) / 2;
+out_of_memory:
+    m->stop = STOP_MEMORY;
+    m->attention = true;
+    m->cause = CAUSE_NONE;
+    return NULL;
+}
+
+bool mmu_fetch_raw(machine *m, uint64_t pc, uint32_t *raw) {
+    uint64_t page;
+    uint16_t half;
+    uint8_t *host = fetch_host(m, pc, &page);
+    if (!host) return false;
+    memcpy(&half, host + (pc & 4095), sizeof half);
+    *raw = half;
+    if ((half & 3) != 3) return true;
+    if ((pc & 4095) == PAGE_BYTES - 2 && !(host = fetch_host(m, pc + 2, &page))) return false;
+    memcpy(&half, host + ((pc + 2) & 4095), sizeof half);
+    *raw |= (uint32_t)half << 16;
+    return true;
+}

@@ -1,0 +1,586 @@
+/* run.c: the interpreter, and the loop around it that decides when it runs and why it stopped.
+ *
+ * A block is charged when it is entered (budget -= n); an operation that cannot complete gives back what was not
+ * executed, so cycle and pc are exact wherever a run ends. Before each guest memory access the operation's place is
+ * stored in m->at: if that access faults on the host, machine_unwind makes the machine stand before it.
+ */
+#include "machine.h"
+#include "integer.h"
+
+enum { CHUNK_CYCLES = 1 << 16 }; // the stop flag is looked at this often
+
+// The clock before the operation under way.
+uint64_t cycle_now(const machine *m) {
+    return m->at ? m->limit - (uint64_t)(m->budget + m->at->n) : m->s.cycle;
+}
+
+static uint64_t unboxed(uint64_t value) { return value >> 32 == 0xffffffff ? value & 0xffffffff : 0x7fc00000; }
+
+// what SYSTEM instructions do; pc is the instruction's own
+
+typedef enum { GO_NEXT, GO_LEAVE, GO_TRAP, GO_ILLEGAL } outcome; // LEAVE: s.pc is set
+
+static outcome trap_with(machine *m, int cause, uint64_t value) {
+    m->cause = cause;
+    m->value = value;
+    return GO_TRAP;
+}
+
+static outcome system_illegal(machine *m, const operation *d, uint64_t pc) {
+    (void)m, (void)d, (void)pc;
+    return GO_ILLEGAL;
+}
+
+static outcome system_fence_i(machine *m, const operation *d, uint64_t pc) {
+    (void)m, (void)d, (void)pc;
+    return GO_NEXT; // stores to code are seen at once
+}
+
+static outcome system_sfence(machine *m, const operation *d, uint64_t pc) {
+    (void)d, (void)pc;
+    if (m->s.privilege == PRIVILEGE_U || (m->s.privilege == PRIVILEGE_S && (m->s.mstatus & MSTATUS_TVM)))
+        return GO_ILLEGAL;
+    return GO_NEXT; // translations are coherent: see mmu.c
+}
+
+static outcome system_ecall(machine *m, const operation *d, uint64_t pc) {
+    (void)d, (void)pc;
+    return trap_with(m, CAUSE_ECALL_U + m->s.privilege, 0);
+}
+
+static outcome system_ebreak(machine *m, const operation *d, uint64_t pc) {
+    (void)d;
+    return trap_with(m, CAUSE_BREAKPOINT, pc);
+}
+
+static outcome system_mret(machine *m, const operation *d, uint64_t pc) {
+    (void)d, (void)pc;
+    return trap_return(m, PRIVILEGE_M) ? GO_LEAVE : GO_ILLEGAL;
+}
+
+static outcome system_sret(machine *m, const operation *d, uint64_t pc) {
+    (void)d, (void)pc;
+    return trap_return(m, PRIVILEGE_S) ? GO_LEAVE : GO_ILLEGAL;
+}
+
+static outcome system_wfi(machine *m, const operation *d, uint64_t pc) {
+    (void)d, (void)pc;
+    if (m->s.privilege == PRIVILEGE_U || (m->s.privilege == PRIVILEGE_S && (m->s.mstatus & MSTATUS_TW)))
+        return GO_ILLEGAL;
+    m->s.waiting = 1;
+    m->attention = true;
+    return GO_NEXT;
+}
+
+static outcome csr_change(machine *m, const operation *d, bool reads, bool writes, uint64_t operand, unsigned kind) {
+    unsigned number = (unsigned)d->imm;
+    uint64_t old = 0;
+    if (!csr_access(m, number, writes)) return GO_ILLEGAL;
+    if (reads && !csr_read(m, number, &old)) return GO_ILLEGAL;
+    if (writes) {
+        uint64_t base = old;
+        if (number == 0x344 || number == 0x144) base = m->s.mip; // read-modify-write leaves the wires out
+        uint64_t value = kind == 0 ? operand : kind == 1 ? base | operand : base & ~operand;
+        csr_write(m, number, value);
+        if (m->trace) m->trace->csr = (uint16_t)number;
+    }
+    m->s.x[d->rd] = old;
+    return GO_NEXT;
+}
+
+static outcome system_csrrw(machine *m, const operation *d, uint64_t pc) {
+    (void)pc;
+    return csr_change(m, d, d->rd != 32, true, m->s.x[d->rs1], 0);
+}
+
+static outcome system_csrrs(machine *m, const operation *d, uint64_t pc) {
+    (void)pc;
+    return csr_change(m, d, true, d->rs1 != 0, m->s.x[d->rs1], 1);
+}
+
+static outcome system_csrrc(machine *m, const operation *d, uint64_t pc) {
+    (void)pc;
+    return csr_change(m, d, true, d->rs1 != 0, m->s.x[d->rs1], 2);
+}
+
+static outcome system_csrrwi(machine *m, const operation *d, uint64_t pc) {
+    (void)pc;
+    return csr_change(m, d, d->rd != 32, true, d->rs1, 0);
+}
+
+static outcome system_csrrsi(machine *m, const operation *d, uint64_t pc) {
+    (void)pc;
+    return csr_change(m, d, true, d->rs1 != 0, d->rs1, 1);
+}
+
+static outcome system_csrrci(machine *m, const operation *d, uint64_t pc) {
+    (void)pc;
+    return csr_change(m, d, true, d->rs1 != 0, d->rs1, 2);
+}
+
+// the interpreter
+
+#define A      x[d->rs1]
+#define B      x[d->rs2]
+#define SA     ((int64_t)A)
+#define SB     ((int64_t)B)
+#define RD     x[d->rd]
+#define IMM    ((int64_t)d->imm)
+#define PC     (((uintptr_t)d >> 3) + delta)
+#define WORD(value) ((uint64_t)(int64_t)(int32_t)(value))
+
+#define F1           m->s.f[d->rs1]
+#define S1           ((uint32_t)unboxed(m->s.f[d->rs1]))
+#define S2           ((uint32_t)unboxed(m->s.f[d->rs2]))
+#define S3           ((uint32_t)unboxed(m->s.f[d->imm >> 8]))
+#define D1           m->s.f[d->rs1]
+#define D2           m->s.f[d->rs2]
+#define D3           m->s.f[d->imm >> 8]
+#define SIGN_S       0x80000000u
+#define SIGN_D       0x8000000000000000ull
+#define NEGATE_S(v)  ((v) ^ SIGN_S)
+#define NEGATE_D(v)  ((v) ^ SIGN_D)
+#define FLAGS        (&flags)
+#define RM                                                                                                             \
+    ({                                                                                                                 \
+        unsigned rm = (unsigned)d->imm & 7;                                                                            \
+        if (rm == 7) rm = m->s.frm;                                                                                    \
+        if (unlikely(rm > 4)) goto illegal;                                                                            \
+        rm;                                                                                                            \
+    })
+
+#define NEXT(slots)                                                                                                    \
+    do {                                                                                                               \
+        d += slots;                                                                                                    \
+        goto *d->handler;                                                                                              \
+    } while (0)
+#define ENTER                                                                                                          \
+    do {                                                                                                               \
+        budget -= d->n;                                                                                                \
+        if (unlikely(budget < 0)) goto exhausted;                                                                      \
+        m->budget = budget;                                                                                            \
+        goto *d->handler;                                                                                              \
+    } while (0)
+#define GO_TO(address)                                                                                                 \
+    do {                                                                                                               \
+        target = (address);                                                                                            \
+        const fetch_entry *f = &fetch[target >> PAGE_SHIFT & (FETCH_ENTRIES - 1)];                                     \
+        if (unlikely(f->tag != (target & ~4095ull))) goto fetch_target;                                                \
+        d = f->operations + (target & 4095) / 2;                                                                       \
+        m->delta = delta = target - ((uintptr_t)d >> 3);                                                               \
+        ENTER;                                                                                                         \
+    } while (0)
+
+// One body for the 2-byte and the 4-byte form; `slots` is its length.
+#define FORMS(name, ...)                                                                                               \
+    name##_2 : {                                                                                                       \
+        enum { slots = 1 };                                                                                            \
+        __VA_ARGS__                                                                                                    \
+    }                                                                                                                  \
+    name##_4 : {                                                                                                       \
+        enum { slots = 2 };                                                                                            \
+        __VA_ARGS__                                                                                                    \
+    }
+
+#define PROBE(tag, bytes) (address & (~4095ull | ((bytes)-1))) == entry->tag
+#define ADDRESS                                                                                                        \
+    uint64_t address = A + (uint64_t)IMM;                                                                              \
+    tlb_entry *entry = &tlb[address >> PAGE_SHIFT & (TLB_ENTRIES - 1)];                                                \
+    m->at = d
+#define HOST(type) (*(volatile type *)(uintptr_t)(address + entry->addend))
+#define LOADED(type, put)                                                                                              \
+    ADDRESS;                                                                                                           \
+    if (likely(PROBE(read, sizeof(type)))) {                                                                           \
+        type v = HOST(type);                                                                                           \
+        put;                                                                                                           \
+        NEXT(slots);                                                                                                   \
+    }                                                                                                                  \
+    uint64_t slow;                                                                                                     \
+    if (!mmu_load(m, address, sizeof(type), &slow)) goto trap;                                                         \
+    type v = (type)slow;                                                                                               \
+    put;                                                                                                               \
+    width = slots;                                                                                                     \
+    if (unlikely(m->attention)) goto leave_after;                                                                      \
+    NEXT(slots);
+
+#define STORED(type, value)                                                                                            \
+    ADDRESS;                                                                                                           \
+    if (likely(PROBE(write, sizeof(type)))) {                                                                          \
+        HOST(type) = (type)(value);                                                                                    \
+        NEXT(slots);                                                                                                   \
+    }                                                                                                                  \
+    width = slots;                                                                                                     \
+    switch (mmu_store(m, address, sizeof(type), (type)(value))) {                                                      \
+    case STORE_TRAP: goto trap;                                                                                        \
+    case STORE_LEAVE: goto leave_after;                                                                                \
+    }                                                                                                                  \
+    NEXT(slots);
+
+// the meanings of isa.def
+
+#define ALU(value)                                                                                                     \
+    RD = (uint64_t)(value);                                                                                            \
+    NEXT(slots);
+#define ALU_NONE() NEXT(slots);
+#define JUMP()                                                                                                         \
+    RD = PC + 2 * slots;                                                                                               \
+    d = (const operation *)((const char *)d + d->imm);                                                                 \
+    ENTER;
+#define JUMP_FAR()                                                                                                     \
+    uint64_t to = PC + (uint64_t)IMM;                                                                                  \
+    RD = PC + 2 * slots;                                                                                               \
+    GO_TO(to);
+#define JUMP_REGISTER()                                                                                                \
+    uint64_t to = (A + (uint64_t)IMM) & ~1ull;                                                                         \
+    RD = PC + 2 * slots;                                                                                               \
+    GO_TO(to);
+#define BRANCH(condition)                                                                                              \
+    if (condition) d = (const operation *)((const char *)d + d->imm);                                                  \
+    else d += slots;                                                                                                   \
+    ENTER;
+#define BRANCH_FAR(condition)                                                                                          \
+    if (condition) GO_TO(PC + (uint64_t)IMM);                                                                          \
+    d += slots;                                                                                                        \
+    ENTER;
+#define LOAD(type)        LOADED(type, RD = (uint64_t)(int64_t)v)
+#define STORE(type)       STORED(type, B)
+#define NEEDS_FLOAT       if (unlikely(!(m->s.mstatus & MSTATUS_FS))) goto illegal
+#define PUT_FLOAT(value)  m->s.f[d->rd] = (value), m->s.mstatus |= MSTATUS_FS
+#define BOX(v, bits)      (sizeof(bits) == 4 ? 0xffffffff00000000ull | (v) : (v))
+#define FLOAT_LOAD(bits)                                                                                               \
+    NEEDS_FLOAT;                                                                                                       \
+    LOADED(bits, PUT_FLOAT(BOX(v, bits)))
+#define FLOAT_STORE(bits)                                                                                              \
+    NEEDS_FLOAT;                                                                                                       \
+    STORED(bits, m->s.f[d->rs2])
+#define FLOAT_DONE                                                                                                     \
+    m->s.fflags |= flags;                                                                                              \
+    m->s.mstatus |= MSTATUS_FS;                                                                                        \
+    NEXT(slots);
+#define FLOAT_S(value)                                                                                                 \
+    uint32_t flags = 0;                                                                                                \
+    NEEDS_FLOAT;                                                                                                       \
+    m->s.f[d->rd] = 0xffffffff00000000ull | (uint32_t)(value);                                                         \
+    FLOAT_DONE
+#define FLOAT_D(value)                                                                                                 \
+    uint32_t flags = 0;                                                                                                \
+    NEEDS_FLOAT;                                                                                                       \
+    m->s.f[d->rd] = (value);                                                                                           \
+    FLOAT_DONE
+#define FLOAT_X(value)                                                                                                 \
+    uint32_t flags = 0;                                                                                                \
+    NEEDS_FLOAT;                                                                                                       \
+    RD = (uint64_t)(value);                                                                                            \
+    if (flags) m->s.fflags |= flags, m->s.mstatus |= MSTATUS_FS;                                                       \
+    NEXT(slots);
+#define RESERVE(type)                                                                                                  \
+    uint64_t old;                                                                                                      \
+    m->at = d;                                                                                                         \
+    if (!mmu_reserve(m, A, sizeof(type), &old)) goto trap;                                                             \
+    RD = (uint64_t)(int64_t)(type)old;                                                                                 \
+    NEXT(slots);
+#define CONDITIONAL(type)                                                                                              \
+    bool stored;                                                                                                       \
+    m->at = d;                                                                                                         \
+    width = slots;                                                                                                     \
+    int result = mmu_store_conditional(m, A, sizeof(type), (type)B, &stored);                                          \
+    if (result == STORE_TRAP) goto trap;                                                                               \
+    RD = !stored;                                                                                                      \
+    if (result == STORE_LEAVE) goto leave_after;                                                                       \
+    NEXT(slots);
+#define ATOMIC(signed_type, type, value)                                                                               \
+    uint64_t address = A;                                                                                              \
+    type old, new = (type)B;                                                                                           \
+    tlb_entry *entry = &tlb[address >> PAGE_SHIFT & (TLB_ENTRIES - 1)];                                                \
+    m->at = d;                                                                                                         \
+    if (likely(PROBE(write, sizeof(type)))) {                                                                          \
+        old = HOST(type);                                                                                              \
+        HOST(type) = (type)(value);                                                                                    \
+        RD = (uint64_t)(signed_type)old;                                                                               \
+        NEXT(slots);                                                                                                   \
+    }                                                                                                                  \
+    uint64_t slow;                                                                                                     \
+    if (!mmu_amo_load(m, address, sizeof(type), &slow)) goto trap;                                                     \
+    old = (type)slow;                                                                                                  \
+    width = slots;                                                                                                     \
+    int result = mmu_store(m, address, sizeof(type), (type)(value));                                                   \
+    if (result == STORE_TRAP) goto trap;                                                                               \
+    RD = (uint64_t)(int64_t)(signed_type)old;                                                                          \
+    if (result == STORE_LEAVE) goto leave_after;                                                                       \
+    NEXT(slots);
+#define SYSTEM(function)                                                                                               \
+    m->at = d;                                                                                                         \
+    width = slots;                                                                                                     \
+    switch (function(m, d, PC)) {                                                                                      \
+    case GO_LEAVE: goto leave_at_pc;                                                                                   \
+    case GO_TRAP: goto trap;                                                                                           \
+    case GO_ILLEGAL: goto illegal;                                                                                     \
+    case GO_NEXT: break;                                                                                               \
+    }                                                                                                                  \
+    if (m->attention) goto leave_after;                                                                                \
+    d += slots;                                                                                                        \
+    ENTER;
+
+// Branches and jumps have other forms for targets outside the page.
+#define FAR_LABELS_B(name)         &&op_##name##_far_2, &&op_##name##_far_4,
+#define FAR_LABELS_J(name)         FAR_LABELS_B(name)
+#define NEAR_LABELS(name)          &&op_##name##_2, &&op_##name##_4,
+#define FAR_LABELS_R(name)         NEAR_LABELS(name)
+#define FAR_LABELS_I(name)         NEAR_LABELS(name)
+#define FAR_LABELS_S(name)         NEAR_LABELS(name)
+#define FAR_LABELS_U(name)         NEAR_LABELS(name)
+#define FAR_LABELS_SH(name)        NEAR_LABELS(name)
+#define FAR_LABELS_FR(name)        NEAR_LABELS(name)
+#define FAR_LABELS_R4(name)        NEAR_LABELS(name)
+#define FAR_LABELS_CSR(name)       NEAR_LABELS(name)
+#define FAR_LABELS_N(name)         NEAR_LABELS(name)
+#define FAR_FORMS_B(name, ...) FORMS(op_##name##_far, __VA_ARGS__)
+#define FAR_FORMS_J(name, ...) FORMS(op_##name##_far, __VA_ARGS__)
+#define FAR_FORMS_R(name, ...)
+#define FAR_FORMS_I(name, ...)
+#define FAR_FORMS_S(name, ...)
+#define FAR_FORMS_U(name, ...)
+#define FAR_FORMS_SH(name, ...)
+#define FAR_FORMS_FR(name, ...)
+#define FAR_FORMS_R4(name, ...)
+#define FAR_FORMS_CSR(name, ...)
+#define FAR_FORMS_N(name, ...)
+
+static const void *const *interpreter(machine *m) {
+    static const void *const handlers[OP_TOTAL * 4] = {
+#define OP(name, format, ...) [OP_##name * 4] = &&op_##name##_2, &&op_##name##_4, FAR_LABELS_##format(name)
+#include "isa.def"
+#undef OP
+#define SAME(opcode, label) [opcode * 4] = &&label, &&label, &&label, &&label,
+        SAME(OP_UNDECODED, undecoded) SAME(OP_STEP, step) SAME(OP_PAGE_END, page_end) SAME(OP_STEP_DONE, step_done)
+    };
+    if (!m) return handlers;
+
+    uint64_t *const x = m->s.x;
+    engine *const e = m->engine;
+    tlb_entry *const tlb = mmu_bank(m);
+    const fetch_entry *const fetch = e->fetch[m->s.privilege];
+    const operation *d;
+    uint64_t delta, target;
+    int64_t budget = m->budget;
+    unsigned width = 0;
+
+    while (e->graveyard) {
+        code_page *next = e->graveyard->next;
+        free(e->graveyard);
+        e->graveyard = next;
+    }
+    m->attention = false;
+    GO_TO(m->s.pc);
+
+#define OP(name, format, match, mask, operands, meaning) FORMS(op_##name, meaning)
+#include "isa.def"
+#undef OP
+
+#undef JUMP
+#undef BRANCH
+#define JUMP   JUMP_FAR
+#define BRANCH BRANCH_FAR
+#define OP(name, format, match, mask, operands, meaning) FAR_FORMS_##format(name, meaning)
+#include "isa.def"
+#undef OP
+
+undecoded: { // charges for itself once it is decoded
+    m->at = d;
+    uint64_t pc = PC;
+    unsigned slot = (pc & 4095) / 2;
+    code_page *page = (code_page *)((char *)(d - slot) - offsetof(code_page, operations));
+    decode_block(m->home, page, slot);
+    ENTER;
+}
+
+page_end:
+    GO_TO(PC);
+
+step_done:
+    GO_TO(PC);
+
+exhausted: // the block does not fit into what is left: run it instruction by instruction
+    budget += d->n;
+    m->budget = budget;
+step: { // one instruction, outside its block
+    uint32_t raw;
+    uint64_t pc = PC;
+    m->s.pc = pc;
+    m->at = NULL;
+    if (budget == 0) goto leave_at_pc;
+    if (!mmu_fetch_raw(m, pc, &raw)) goto fetch_trap;
+    decode_operation(m->home, raw, pc & 4095, true, &e->scratch[0]);
+    e->scratch[0].n = 1;
+    d = e->scratch;
+    m->delta = delta = pc - ((uintptr_t)d >> 3);
+    m->budget = --budget;
+    goto *d->handler;
+}
+
+fetch_target: {
+    m->at = NULL;
+    m->s.pc = target;
+    m->budget = budget;
+    if (budget == 0) goto leave_at_pc;
+    const operation *found = mmu_fetch(m, target);
+    if (!found) goto fetch_trap;
+    d = found;
+    m->delta = delta = target - ((uintptr_t)d >> 3);
+    ENTER;
+}
+
+fetch_trap: // s.pc could not be fetched
+    if (m->cause == CAUSE_NONE) goto leave_at_pc;
+    m->budget = --budget;
+    m->s.minstret_offset--;
+    trap_enter(m, (uint64_t)m->cause, m->value);
+    goto leave_at_pc;
+
+illegal: {
+    uint32_t raw = 0;
+    m->at = d;
+    if (mmu_fetch_raw(m, PC, &raw) || m->cause != CAUSE_NONE) m->cause = CAUSE_ILLEGAL;
+    m->value = raw;
+}
+trap: // the operation d did not happen; it takes a cycle all the same
+    m->s.pc = PC;
+    budget += d->n;
+    if (m->cause != CAUSE_NONE) {
+        budget--;
+        m->s.minstret_offset--;
+        trap_enter(m, (uint64_t)m->cause, m->value);
+    }
+    goto leave_at_pc;
+
+leave_after: // d is done
+    m->s.pc = PC + 2 * width;
+    budget += d->n - 1;
+leave_at_pc:
+    m->budget = budget;
+    m->at = NULL;
+    return NULL;
+}
+
+void interpret(machine *m) { interpreter(m); }
+
+const void *const *interpreter_handlers(void) { return interpreter(NULL); }
+
+// the loop around it
+
+// A host fault ended the last call somewhere: stand before the operation that was under way.
+void machine_unwind(machine *m) {
+    if (m->at) {
+        m->s.pc = ((uintptr_t)m->at >> 3) + m->delta;
+        m->budget += m->at->n;
+        m->at = NULL;
+    }
+    m->s.cycle = m->limit - (uint64_t)m->budget;
+    m->s.x[32] = 0;
+    m->trace = NULL;
+    mmu_flush(m);
+}
+
+static bool wakes(const machine *m) { return interrupts_pending(m) & m->s.mie; }
+
+// Idle: go to the next timer event, at most to `until`; false when there is nothing to wait for.
+static bool skip_idle(machine *m, uint64_t until) {
+    state *s = &m->s;
+    if (wakes(m)) {
+        s->waiting = 0;
+        return true;
+    }
+    uint64_t timer = s->mie >> IRQ_MTI & 1 ? clint_timer_cycle(m) : ~0ull;
+    if (timer == ~0ull) return false;
+    uint64_t target = timer < until ? timer : until;
+    s->minstret_offset -= target - s->cycle;
+    s->cycle = target;
+    return true;
+}
+
+// Run until cycle `until`, or until there is a reason to stop; the reason is also in s.stop_reason.
+static int run(machine *m, uint64_t until) {
+    state *s = &m->s;
+    for (;;) {
+        if (s->halted) return STOP_HALTED;
+        if (s->yielded) return STOP_YIELDED;
+        if (m->stop) {
+            int stop = (int)m->stop;
+            m->stop = STOP_NONE;
+            return stop;
+        }
+        if (s->cycle >= until) return STOP_CYCLE;
+        if (__atomic_exchange_n(&m->stop_flag, 0, __ATOMIC_ACQUIRE)) return STOP_INTERRUPTED;
+        trap_interrupt(m);
+        if (s->waiting) {
+            if (!skip_idle(m, until)) return STOP_IDLE;
+            continue;
+        }
+        uint64_t limit = until - s->cycle > CHUNK_CYCLES ? s->cycle + CHUNK_CYCLES : until;
+        uint64_t timer = clint_timer_cycle(m);
+        if (timer > s->cycle && timer < limit) limit = timer;
+        m->limit = limit;
+        m->budget = (int64_t)(limit - s->cycle);
+        interpret(m);
+        s->cycle = limit - (uint64_t)m->budget;
+    }
+}
+
+// Called through the host's guard: a fault of backing memory leaves it by longjmp, and machine_unwind must follow.
+void machine_run(run_call *call) {
+    machine *m = call->machine;
+    if (!engine_open(m)) {
+        call->stop = STOP_MEMORY;
+        return;
+    }
+    m->at = NULL;
+    m->limit = m->s.cycle;
+    m->budget = 0;
+    call->stop = run(m, call->until);
+    m->s.x[32] = 0;
+}
+
+static void record(machine *m, commit *c, const state *before) {
+    const state *s = &m->s;
+    uint32_t word = (c->raw & 3) == 3 ? c->raw : decode_expand((uint16_t)c->raw);
+    const instruction *i = &instructions[word ? decode_opcode(m->home, word) : OP_illegal];
+    unsigned rd = word >> 7 & 31;
+    c->rd = (uint8_t)rd;
+    c->trapped = s->minstret_offset != before->minstret_offset && c->csr != 0xb02;
+    if (i->operands[0] == 'f' && i->operands[1] == 'd') c->destination = 2, c->value = s->f[rd];
+    else if (i->operands[0] == 'r' && i->operands[1] == 'd' && rd) c->destination = 1, c->value = s->x[rd];
+    if (c->csr) csr_read(m, c->csr, &c->csr_value);
+}
+
+// Run one instruction at a time and write down what each did.
+void machine_trace(trace_call *call) {
+    machine *m = call->machine;
+    call->stop = STOP_MEMORY;
+    call->count = 0;
+    if (!engine_open(m)) return;
+    call->stop = STOP_CYCLE;
+    mmu_flush(m);
+    while (call->count < call->capacity && m->s.cycle < call->until && call->stop == STOP_CYCLE) {
+        commit *c = &call->commits[call->count];
+        state before = m->s;
+        *c = (commit){0};
+        m->trace = c;
+        m->at = NULL;
+        m->limit = m->s.cycle;
+        m->budget = 0;
+        if (trap_interrupt(m)) before = m->s;
+        c->pc = m->s.pc;
+        c->privilege = m->s.privilege;
+        int cause = m->cause;
+        uint64_t value = m->value;
+        if (!mmu_fetch_raw(m, m->s.pc, &c->raw)) c->trapped = 1;
+        m->cause = cause, m->value = value;
+        call->stop = run(m, m->s.cycle + 1);
+        m->s.x[32] = 0;
+        m->trace = NULL;
+        if (m->s.cycle == before.cycle || before.waiting) continue;
+        if (!c->trapped) record(m, c, &before);
+        call->count++;
+    }
+    mmu_flush(m);
+}
