@@ -127,7 +127,8 @@ def _load(path: Path, file: IO[bytes], ram: range | None, names: tuple[str, ...]
         found = f"{elf.header['e_entry']:#x}"
         raise BadImage(path, "e_entry", found, "an even address in a segment")
     values = _find_symbols(path, elf, names)
-    symbols = {name: _physical(segments, value) for name, value in values.items()}
+    # a symbol may stand at the end of a segment: end_signature does
+    symbols = {name: _physical(segments, value, slack=1) for name, value in values.items()}
     inside = {name: value for name, value in symbols.items() if value is not None}
     return Program(path, entry, segments, inside)
 
@@ -196,34 +197,34 @@ def _check_segments(path: Path, segments: tuple[Segment, ...], ram: range | None
             raise BadImage(path, "p_paddr", found, f"{low.end:#x} or more: segments overlap")
 
 
-def _physical(segments: tuple[Segment, ...], virtual: int) -> int | None:
-    """Translate as the program headers say; the end of a segment counts, for end_… symbols."""
-    for slack in 0, 1:
+def _physical(segments: tuple[Segment, ...], virtual: int, *, slack: int = 0) -> int | None:
+    """Translate as the program headers say; `slack` bytes after a segment count as its own."""
+    for beyond in (0, slack):
         for segment in segments:
             distance = virtual - segment.virtual_address
-            if 0 <= distance < segment.memory_length + slack:
+            if 0 <= distance < segment.memory_length + beyond:
                 return segment.address + distance
     return None
 
 
 def _find_symbols(path: Path, elf: Any, names: tuple[str, ...]) -> dict[str, int]:
     """Look names up without parsing every symbol: find the strings, then what points at them."""
+    count = elf.header["e_shnum"] if elf.header["e_shoff"] else 0
+    sections = [elf._get_section_header(index) for index in range(count)]  # noqa: SLF001
+    header = next((item for item in sections if item["sh_type"] == "SHT_SYMTAB"), None)
+    if header is None:
+        return {}
+    if header["sh_link"] >= count:
+        raise BadImage(path, "sh_link", header["sh_link"], f"a section, below {count}")
+    strings = _section(path, elf, sections[header["sh_link"]])
+    table = _section(path, elf, header)
+    offsets = {offset: name for name in names for offset in _occurrences(strings, name)}
     values: dict[str, int] = {}
-    for index in range(elf.header["e_shnum"] if elf.header["e_shoff"] else 0):
-        header = elf._get_section_header(index)  # noqa: SLF001 - get_section would read more
-        if header["sh_type"] != "SHT_SYMTAB":
-            continue
-        if header["sh_link"] >= elf.header["e_shnum"]:
-            raise BadImage(path, f"section {index} sh_link", header["sh_link"], "a section")
-        strings = _section(path, elf, elf._get_section_header(header["sh_link"]))  # noqa: SLF001
-        table = _section(path, elf, header)
-        offsets = {offset: name for name in names for offset in _occurrences(strings, name)}
-        whole = len(table) // _SYMBOL.size * _SYMBOL.size
-        for name_offset, info, _, section, value, _ in _SYMBOL.iter_unpack(table[:whole]):
-            if section and name_offset in offsets:
-                name = offsets[name_offset]
-                if info >> 4 or name not in values:  # a global symbol wins over a local one
-                    values[name] = value
+    whole = len(table) // _SYMBOL.size * _SYMBOL.size
+    for name_offset, info, _, section, value, _ in _SYMBOL.iter_unpack(table[:whole]):
+        name = offsets.get(name_offset)
+        if section and name and (info >> 4 or name not in values):  # global symbols win over local
+            values[name] = value
     return values
 
 
