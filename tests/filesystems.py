@@ -1,0 +1,102 @@
+"""Real file systems for tests: loop-mounted from sparse images, as root, and always unmounted."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+KINDS = ("ext4", "btrfs", "xfs", "tmpfs")
+REFLINKING = ("btrfs", "xfs")
+
+MIB = 1 << 20
+SMALLEST = 320 * MIB  # mkfs.xfs refuses less than 300 MiB
+
+_MAKE = {
+    "ext4": ["mkfs.ext4", "-q", "-F", "-m", "0", "-b", "4096"],
+    "btrfs": ["mkfs.btrfs", "-q", "-K"],
+    "xfs": ["mkfs.xfs", "-q", "-K"],
+}
+
+
+@dataclass(frozen=True)
+class Filesystem:
+    """A mounted file system: its kind, an empty folder on it, and its image (None for tmpfs)."""
+
+    kind: str
+    folder: Path
+    image: Path | None = None
+
+    @property
+    def reflinks(self) -> bool:
+        return self.kind in REFLINKING
+
+
+@contextlib.contextmanager
+def mounted(kind: str, scratch: Path, length: int = SMALLEST) -> Iterator[Filesystem]:
+    """Make and mount a new file system of `length` bytes below the folder `scratch`."""
+    if kind == "tmpfs":
+        with _mount(scratch / kind, "-t", "tmpfs", "-o", f"size={length}", "tmpfs") as point:
+            yield Filesystem(kind, point)
+        return
+    image = scratch / f"{kind}.img"
+    with image.open("xb") as file:
+        file.truncate(length)
+    try:
+        _run(*_MAKE[kind], str(image))
+        with mounted_image(kind, image, scratch / kind) as filesystem:
+            yield filesystem
+    finally:
+        image.unlink()
+
+
+@contextlib.contextmanager
+def mounted_image(kind: str, image: Path, point: Path) -> Iterator[Filesystem]:
+    """Mount an image that has a file system already, perhaps one that was never unmounted."""
+    with _mount(point, "-t", kind, "-o", "loop", str(image)):
+        yield Filesystem(kind, point, image)
+
+
+def fill(folder: Path) -> Path:
+    """Leave no free block for data on the file system of `folder`; return the file to delete."""
+    ballast = folder / "ballast"
+    step = 16 * MIB
+    with ballast.open("xb", buffering=0) as file:
+        while step >= 4096:
+            try:
+                os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), step)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                step //= 2
+    return ballast
+
+
+@contextlib.contextmanager
+def _mount(point: Path, *arguments: str) -> Iterator[Path]:
+    point.mkdir()
+    try:
+        _run("mount", *arguments, str(point))
+        try:
+            yield point
+        finally:
+            _unmount(point)
+    finally:
+        point.rmdir()
+
+
+def _unmount(point: Path) -> None:
+    """Lazily when something still uses it: a failing test must not leave a mount behind."""
+    if subprocess.run(["umount", str(point)], check=False, capture_output=True).returncode:
+        _run("umount", "--lazy", str(point))
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True)
