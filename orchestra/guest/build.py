@@ -10,16 +10,25 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["COMPILER", "PROGRAMS", "Program", "compile_program", "main"]
+__all__ = [
+    "BUILT_WITH",
+    "COMPILER",
+    "PROGRAMS",
+    "Program",
+    "compile_program",
+    "compiler_version",
+    "main",
+]
 
 HERE = Path(__file__).resolve().parent
 COMPILER = "riscv64-unknown-elf-gcc"
+BUILT_WITH = "12.2.0"  # the version of it that made the committed ELFs: Debian bookworm's
 FLAGS = (
     *("-march=rv64gc", "-mabi=lp64d", "-mcmodel=medany", "-msmall-data-limit=0"),
     *("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"),
     *("-ffreestanding", "-fno-builtin", "-fno-tree-loop-distribute-patterns"),  # no calls of a libc
     *("-fno-pic", "-fno-stack-protector", "-fno-asynchronous-unwind-tables"),
-    *("-frandom-seed=orchestra", f"-ffile-prefix-map={HERE}=guest"),
+    "-frandom-seed=orchestra",
 )
 LINK_FLAGS = (
     *("-nostdlib", "-static", "-s", "-Wl,--build-id=none", "-Wl,-z,max-page-size=4096"),
@@ -48,28 +57,33 @@ PROGRAMS = (
 )
 
 
-def compile_program(program: Program, target: Path, compiler: str = COMPILER) -> None:
+def compile_program(program: Program, target: Path, root: Path = HERE) -> None:
     """Compile and link one program into `target`; the bytes depend on sources and compiler only.
 
     Raises FileNotFoundError when the compiler is missing, CalledProcessError when it fails.
     """
-    if shutil.which(compiler) is None:
+    if shutil.which(COMPILER) is None:
         raise FileNotFoundError(
-            f"{compiler} is not on PATH; on Debian: apt install gcc-riscv64-unknown-elf"
+            f"{COMPILER} is not on PATH; on Debian: apt install gcc-riscv64-unknown-elf"
         )
-    script = ("-T", str(HERE / program.script))
+    flags = (*FLAGS, f"-ffile-prefix-map={root}=guest", f"-I{root / 'include'}")
     with tempfile.TemporaryDirectory() as scratch:
         objects = []
         for source in program.sources:
             objects.append(str(Path(scratch) / (Path(source).name + ".o")))
-            flags = (*FLAGS, f"-I{HERE / 'include'}")
-            _run(compiler, *flags, "-c", str(HERE / source), "-o", objects[-1])
-        _run(compiler, *FLAGS, *LINK_FLAGS, *script, *objects, "-lgcc", "-o", str(target))
+            _run(*flags, "-c", str(root / source), "-o", objects[-1])
+        _run(*flags, *LINK_FLAGS, "-T", str(root / program.script), *objects, "-o", str(target))
     target.chmod(0o755)
 
 
-def _run(*command: str) -> None:
-    subprocess.run(command, check=True)
+def compiler_version() -> str:
+    """Return the version of the compiler on PATH, such as "12.2.0"."""
+    command = [COMPILER, "-dumpfullversion"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _run(*arguments: str) -> None:
+    subprocess.run([COMPILER, *arguments], check=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -78,6 +92,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="compare only, write nothing")
     options = parser.parse_args(arguments)
     differ = False
+    if (version := compiler_version()) != BUILT_WITH:
+        print(f"this is {COMPILER} {version}, the ELFs are by {BUILT_WITH}: expect differences")  # noqa: T201
     with tempfile.TemporaryDirectory() as scratch:
         for program in PROGRAMS:
             built = Path(scratch) / program.elf.name

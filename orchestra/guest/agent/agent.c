@@ -71,7 +71,7 @@ static void __attribute__((noreturn)) serve_console(const char *why, int error, 
 static void __attribute__((noreturn)) become_shell(const struct agent *agent, size_t length, int output) {
     const char *by_argument[] = {"sh", "-c", agent->command, NULL};
     const char *by_file[] = {"sh", "/proc/self/fd/9", NULL};
-    int nothing = sys_open("/dev/null", O_READ);
+    int nothing = sys_open("/dev/null", O_READ | O_CLOSE_ON_EXEC);
     sys_new_session();
     if (nothing >= 0) sys_duplicate(nothing, 0);
     sys_duplicate(output, 1);
