@@ -100,6 +100,8 @@ def image_size(path: Path, facts: FileFacts) -> int:
 
 
 def _facts(path: Path, field: str) -> FileFacts:
+    if not path.is_file():  # and never wait for a pipe
+        raise BadConfig(field, str(path), "a file that exists")
     try:
         with path.open("rb") as file:
             facts = FileFacts(path.stat().st_size, file.read(HEADER_LENGTH))

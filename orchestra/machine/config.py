@@ -52,6 +52,7 @@ _UNITS = {"": 1, "B": 1}
 _UNITS |= {f"{letter}iB": 1 << 10 * (power + 1) for power, letter in enumerate("KMGT")}
 _UNITS |= {f"{letter}B": 1000 ** (power + 1) for power, letter in enumerate("kMGT")}
 
+_PATH = re.compile(r"(?!\.?\Z)[^\0\ud800-\udfff]+")  # JSON has no lone surrogates
 _Length = Annotated[int, Meta(ge=1, le=MAX_LENGTH)]
 _PageLength = Annotated[int, Meta(ge=1, le=MAX_LENGTH, multiple_of=PAGE_LENGTH)]
 _DriveName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]*\Z", max_length=64)]
@@ -101,6 +102,11 @@ class Drive(Struct, frozen=True, forbid_unknown_fields=True):
     length: _Length | None = None
     read_only: bool = False
     shared: bool = False
+
+    @property
+    def granule(self) -> int:
+        """What its length is a multiple of."""
+        return SECTOR_LENGTH if self.kind == "virtio-blk" else PMEM_GRANULE
 
 
 class Devices(Struct, frozen=True, forbid_unknown_fields=True):
@@ -156,15 +162,8 @@ _PARTS: dict[str, Any] = {
     "drives": tuple[Drive, ...],
     "devices": Devices,
 }
-_TABLES: dict[str, type[Struct]] = {  # dotted path without indexes -> what is there
-    "": MachineConfig,
-    "ram": Ram,
-    "processor": Processor,
-    "boot": Boot,
-    "boot.images": Image,
-    "drives": Drive,
-    "devices": Devices,
-}
+# dotted path without indexes -> what is there
+_TABLES = _PARTS | {"": MachineConfig, "boot.images": Image, "drives": Drive}
 
 
 def load_config(path: Path | str) -> MachineConfig:
@@ -236,16 +235,13 @@ def resolve(config: MachineConfig) -> MachineConfig:
 
 
 def _drive_length(drive: Drive, field: str) -> int:
-    granule = SECTOR_LENGTH if drive.kind == "virtio-blk" else PMEM_GRANULE
     if drive.path is None:
         assert drive.length is not None  # checked when the config was made
         return drive.length
-    try:
-        found = drive.path.stat().st_size
-    except OSError as error:
-        wanted = f"a file that can be read ({error.strerror})"
-        raise BadConfig(f"{field}.path", str(drive.path), wanted) from error
-    if drive.length is not None and not found <= drive.length:
+    if not drive.path.is_file():
+        raise BadConfig(f"{field}.path", str(drive.path), "a file that exists")
+    found, granule = drive.path.stat().st_size, drive.granule
+    if drive.length is not None and found > drive.length:
         raise BadConfig(f"{field}.length", drive.length, f"at least {found}, what {drive.path} has")
     if not drive.shared:
         return drive.length or max(1, -(-found // granule)) * granule
@@ -260,10 +256,9 @@ def _check_scalars(config: MachineConfig) -> None:
     if type(seed) is not int or not 0 <= seed <= MAX_SEED:
         raise BadConfig("seed", seed, f"an integer from 0 to {MAX_SEED}")
     bootargs = config.boot.bootargs
-    if len(bootargs.encode()) > MAX_BOOTARGS_BYTES or not bootargs.isprintable():
-        raise BadConfig(
-            "boot.bootargs", bootargs, f"one line of at most {MAX_BOOTARGS_BYTES} bytes"
-        )
+    if not bootargs.isprintable() or len(bootargs.encode()) > MAX_BOOTARGS_BYTES:
+        wanted = f"one line of at most {MAX_BOOTARGS_BYTES} bytes"
+        raise BadConfig("boot.bootargs", bootargs, wanted)
 
 
 def _check_boot(boot: Boot) -> None:
@@ -290,9 +285,8 @@ def _check_drives(config: MachineConfig) -> None:
             if drive.path is None:
                 raise BadConfig(f"{field}.length", None, "a length, or a path to take it from")
             continue
-        granule = SECTOR_LENGTH if drive.kind == "virtio-blk" else PMEM_GRANULE
-        if drive.length % granule:
-            raise BadConfig(f"{field}.length", drive.length, f"a multiple of {granule}")
+        if drive.length % drive.granule:
+            raise BadConfig(f"{field}.length", drive.length, f"a multiple of {drive.granule}")
     if config.virtio_devices > MAX_VIRTIO_DEVICES:
         found = f"{config.virtio_devices} virtio devices"
         raise BadConfig("drives", found, f"at most {MAX_VIRTIO_DEVICES}, the rng among them")
@@ -320,9 +314,9 @@ def _convert(tree: object, kind: Any, root: str, folder: Path | None = None) -> 
     """Let msgspec make a `kind` of the tree; its complaint becomes a BadConfig below `root`."""
 
     def decode(wanted: type, found: object) -> object:
-        if wanted is not Path or not isinstance(found, str) or found in ("", ".") or "\0" in found:
-            raise ValueError("Expected the path of a file")
-        return folder / found if folder else Path(found)
+        if wanted is Path and isinstance(found, str) and _PATH.fullmatch(found):
+            return folder / found if folder else Path(found)
+        raise ValueError("Expected the path of a file")
 
     try:
         return msgspec.convert(tree, kind, dec_hook=decode)

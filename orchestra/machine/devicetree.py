@@ -53,25 +53,25 @@ def text(*values: str) -> bytes:
 
 def flatten(root: Node) -> bytes:
     """Write a tree as a blob, format version 17 (Devicetree Specification 0.4, chapter 5)."""
-    names: dict[str, int] = {}
-    structure = b"".join(_tokens(root, names)) + cells(_FINISH)
-    strings = text(*names)
+    blob = _Blob()
+    blob.add(root)
+    blob.structure += cells(_FINISH)
     reservations = bytes(16)  # the entry that ends the list
     structure_offset = 40 + len(reservations)
-    strings_offset = structure_offset + len(structure)
+    strings_offset = structure_offset + len(blob.structure)
     header = cells(
         _MAGIC,
-        strings_offset + len(strings),
+        strings_offset + len(blob.strings),
         structure_offset,
         strings_offset,
         40,
         _VERSION,
         _LAST_COMPATIBLE,
         0,  # the boot hart
-        len(strings),
-        len(structure),
+        len(blob.strings),
+        len(blob.structure),
     )
-    return header + reservations + structure + strings
+    return header + reservations + blob.structure + blob.strings
 
 
 def build_devicetree(config: MachineConfig, layout: Layout, initrd: range | None = None) -> bytes:
@@ -103,19 +103,32 @@ def build_devicetree(config: MachineConfig, layout: Layout, initrd: range | None
     return blob
 
 
-def _tokens(node: Node, names: dict[str, int]) -> Iterator[bytes]:
-    yield cells(_BEGIN) + _pad(text(node.name))
-    for name, value in node.properties.items():
-        if name not in names:
-            names[name] = sum(len(known) + 1 for known in names)
-        yield cells(_PROPERTY, len(value), names[name]) + _pad(value)
-    for child in node.children:
-        yield from _tokens(child, names)
-    yield cells(_END)
+@dataclass(slots=True)
+class _Blob:
+    """The two blocks of a blob while nodes are added; equal property names share one string."""
 
+    structure: bytearray = field(default_factory=bytearray)
+    strings: bytearray = field(default_factory=bytearray)
+    offsets: dict[str, int] = field(default_factory=dict)
 
-def _pad(data: bytes) -> bytes:
-    return data + bytes(-len(data) % 4)
+    def add(self, node: Node) -> None:
+        self.structure += cells(_BEGIN)
+        self._pad(text(node.name))
+        for name, value in node.properties.items():
+            self.structure += cells(_PROPERTY, len(value), self._offset(name))
+            self._pad(value)
+        for child in node.children:
+            self.add(child)
+        self.structure += cells(_END)
+
+    def _offset(self, name: str) -> int:
+        if name not in self.offsets:
+            self.offsets[name] = len(self.strings)
+            self.strings += text(name)
+        return self.offsets[name]
+
+    def _pad(self, data: bytes) -> None:
+        self.structure += data + bytes(-len(data) % 4)
 
 
 def _chosen(config: MachineConfig, initrd: range | None) -> Node:

@@ -1,5 +1,6 @@
 """RAM at reset: files are placed where firmware and kernel want them, or the config is refused."""
 
+import os
 from itertools import pairwise
 from pathlib import Path
 
@@ -147,6 +148,10 @@ def test_a_file_that_is_missing_or_empty_is_named_by_its_field(tmp_path):
     boot = Boot(images=(Image(tmp_path / "none"),))
     with pytest.raises(BadConfig, match=r"boot\.images\[0\]\.path"):
         boot_facts(MachineConfig(boot=boot))
+    pipe = MachineConfig(boot=Boot(images=(Image(tmp_path / "pipe"),)))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BadConfig, match=r"boot\.images\[0\]\.path"):
+        boot_facts(pipe)
     (tmp_path / "none").touch()
     with pytest.raises(BadConfig, match="not empty"):
         boot_facts(MachineConfig(boot=boot))

@@ -214,6 +214,9 @@ def test_other_sizes_are_refused_under_the_name_they_have(text):
         ({"boot": {"elf": 7}}, "boot.elf", "path"),
         ({"boot": {"elf": ""}}, "boot.elf", "path"),
         ({"boot": {"elf": "a\0"}}, "boot.elf", "path"),
+        ({"boot": {"elf": "."}}, "boot.elf", "path"),
+        ({"boot": {"elf": "\udc80"}}, "boot.elf", "path"),
+        ({"boot": {"bootargs": "\udc80"}}, "boot.bootargs", "one line"),
         ({"boot": {"elf": "a", "firmware": "b"}}, "boot.firmware", "elf already"),
         ({"boot": {"elf": "a", "kernel": "b"}}, "boot.kernel", "elf already"),
         ({"boot": {"kernel": "b"}}, "boot.firmware", "OpenSBI"),
@@ -312,6 +315,8 @@ def test_a_drive_may_be_longer_than_its_file_but_not_shorter(tmp_path):
         resolve(MachineConfig(drives=(Drive("a", path=path, length=512),)))
     with pytest.raises(BadConfig, match=r"drives\[0\]\.path"):
         resolve(MachineConfig(drives=(Drive("a", path=tmp_path / "none"),)))
+    with pytest.raises(BadConfig, match=r"drives\[0\]\.path"):
+        resolve(MachineConfig(drives=(Drive("a", path=tmp_path),)))
 
 
 @pytest.mark.parametrize("length", [0, 513])
