@@ -71,7 +71,7 @@ class Share:
         self.name = name
         self.weight = weight
         self.cycles_per_second = FIRST_CYCLES_PER_SECOND
-        self.slice_seconds = 0.0  # moving average of what its slices took
+        self.slice_seconds = 0.001  # moving average of what its slices took
         self.flows = tuple(Flow(self) for _ in Priority)
 
 

@@ -1,0 +1,332 @@
+"""The face of the scheduler: `async with open_fleet(workers=2) as fleet`, and what a fleet does."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
+from anyio import to_thread
+
+from orchestra.errors import MachineBusy
+from orchestra.machine.request import Limits, Outcome, Request
+from orchestra.sched.events import Call, Journal, Logger, following
+from orchestra.sched.inspection import InspectPool, View
+from orchestra.sched.jobs import Job, MachineLike, RequestJob, RunJob
+from orchestra.sched.plan import NO_DEADLINE, Priority, Share
+from orchestra.sched.scheduler import Scheduler
+from orchestra.sched.statistics import FleetStatistics
+from orchestra.sched.worker import Clock, HostClock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from pathlib import Path
+
+    from orchestra.machine.stop import Stop
+
+__all__ = ["Fleet", "open_fleet"]
+
+T = TypeVar("T")
+FILE_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Who uses a machine: a job, or a blocking call."""
+
+    job: Job | None
+    released: anyio.Event
+
+
+class Fleet:
+    """Many machines on a few workers; made by `open_fleet`, used on the loop that made it.
+
+    A machine does one thing at a time: a second call on it raises MachineBusy. Every wait can be
+    cancelled; then the machine has stopped before the cancellation goes on, an advance is unmade,
+    and a run stands where it was stopped.
+    """
+
+    def __init__(self, scheduler: Scheduler, journal: Journal) -> None:
+        self._scheduler = scheduler
+        self._journal = journal
+        self._began = scheduler.clock.now()
+        self._shares: weakref.WeakKeyDictionary[Any, Share] = weakref.WeakKeyDictionary()
+        self._busy: dict[int, Hold] = {}
+        self._files = anyio.CapacityLimiter(FILE_THREADS)
+        self._pools: list[InspectPool] = []
+        self._machines = 0
+
+    async def run(
+        self,
+        machine: MachineLike,
+        until: int | None = None,
+        *,
+        max_cycles: int | None = None,
+        weight: float = 1.0,
+        priority: Priority = Priority.INSPECT,
+        deadline: float = NO_DEADLINE,
+    ) -> Stop:
+        """Run a machine as `Machine.run` does, in slices among the others.
+
+        `until` is a cycle, `max_cycles` counts from here; `deadline` is a time of
+        `anyio.current_time()` and only orders: to stop at a time use `anyio.fail_after`.
+        """
+        if max_cycles is not None:
+            end = machine.cycle + max_cycles
+            until = end if until is None else min(until, end)
+        job = RunJob(machine, self._share(machine, weight), priority, deadline, until)
+        with self._hold(machine, job):
+            stop: Stop = await self._do("run.ended", job)
+            return stop
+
+    async def advance(
+        self,
+        machine: MachineLike,
+        payload: bytes,
+        limits: Limits | None = None,
+        *,
+        weight: float = 1.0,
+        deadline: float = NO_DEADLINE,
+    ) -> Outcome:
+        """Give a guest an input; the machine changes only if the guest accepts it.
+
+        Raises MachineBusy when the guest does not wait for an input.
+        """
+        job = self._advance_job(machine, payload, limits, weight, deadline)
+        with self._hold(machine, job):
+            outcome: Outcome = await self._do("advance.ended", job)
+            return outcome
+
+    @asynccontextmanager
+    async def advancing(
+        self,
+        machine: MachineLike,
+        payload: bytes,
+        limits: Limits | None = None,
+        *,
+        weight: float = 1.0,
+        deadline: float = NO_DEADLINE,
+    ) -> AsyncIterator[Call]:
+        """Advance, and iterate over what the guest says while it does; leaving early cancels."""
+        job = self._advance_job(machine, payload, limits, weight, deadline)
+        job.said = deque()
+        call = Call()
+        job.hear = call.hear
+        with self._hold(machine, job):
+            async with following(call, partial(self._do, "advance.ended", job)):
+                yield call
+
+    @asynccontextmanager
+    async def inspect_pool(
+        self,
+        template: MachineLike | Path | str,
+        *,
+        size: int = 64,
+        queue: int = 1024,
+        weight: float = 1.0,
+        name: str = "",
+    ) -> AsyncIterator[InspectPool]:
+        """Answer inspects from copies of a machine, or of the one stored in a directory.
+
+        At most `size` leases are out at once and `queue` more calls wait for one. A machine is
+        forked at once and may go on; it keeps being the caller's.
+        """
+        name = name or machine_name(template)
+        pool = InspectPool(
+            self._scheduler, self._journal, self._view, Share(name, weight), size, queue
+        )
+        await pool.open(template)
+        self._pools.append(pool)
+        try:
+            yield pool
+        finally:
+            self._pools.remove(pool)
+            with anyio.CancelScope(shield=True):
+                await pool.aclose()
+
+    async def inspect(
+        self, machine: MachineLike, payload: bytes, limits: Limits | None = None
+    ) -> Outcome:
+        """Ask one question to a fork of a machine; for many open an `inspect_pool`."""
+        async with self.inspect_pool(machine, size=1, queue=0) as pool:
+            return await pool.inspect(payload, limits)
+
+    async def call(self, machine: Any, function: Callable[..., T], *args: Any) -> T:
+        """Call a blocking function that uses a machine nobody else uses meanwhile, in a thread.
+
+        It cannot be interrupted: a cancellation goes on when it has returned.
+        """
+        began = self._scheduler.clock.now()
+        with self._hold(machine, None):
+            result = await self._in_thread(partial(function, *args))
+        self._journal.info(
+            "machine.called",
+            machine=machine_name(machine),
+            cycle=machine.cycle,
+            duration=self._scheduler.clock.now() - began,
+            call=getattr(function, "__name__", repr(function)),
+        )
+        return result
+
+    async def fork(self, machine: Any) -> Any:
+        """Return a copy of a machine; close it when done."""
+        return await self.call(machine, machine.fork)
+
+    async def snapshot(self, machine: Any, directory: Path | str, *, durable: bool = False) -> Any:
+        """Store a machine's state as a folder of its own, whole or not at all."""
+        return await self.call(machine, partial(machine.snapshot, directory, durable=durable))
+
+    def statistics(self) -> FleetStatistics:
+        """Return what the fleet does now and did so far."""
+        scheduler, desk = self._scheduler, self._scheduler.desk
+        advance, inspect, background = desk.planner.lengths()
+        return FleetStatistics(
+            workers=len(desk.places),
+            machines=self._machines,
+            running=desk.running(),
+            runnable=(advance, inspect, background),
+            calls=scheduler.calls,
+            slices=desk.slices,
+            cycles=desk.cycles,
+            seconds=desk.seconds,
+            pools=tuple(pool.statistics() for pool in self._pools),
+            waiting_seconds=scheduler.waiting.snapshot(),
+            serving_seconds=scheduler.serving.snapshot(),
+            telling_seconds=scheduler.telling.snapshot(),
+        )
+
+    async def _do(self, name: str, job: Job) -> Any:
+        try:
+            return await self._scheduler.do(job)
+        finally:
+            self._journal.ended(name, job, self._scheduler.clock.now())
+
+    def _advance_job(
+        self,
+        machine: MachineLike,
+        payload: bytes,
+        limits: Limits | None,
+        weight: float,
+        deadline: float,
+    ) -> RequestJob:
+        request = Request(machine, "advance", payload, limits, clock=self._scheduler.clock.now)
+        share = self._share(machine, weight)
+        return RequestJob(machine, share, Priority.ADVANCE, deadline, request)
+
+    def _share(self, machine: Any, weight: float) -> Share:
+        share = self._shares.get(machine)
+        if share is None:
+            share = self._shares[machine] = Share(machine_name(machine), weight)
+        share.weight = weight
+        return share
+
+    @contextmanager
+    def _hold(self, machine: Any, job: Job | None) -> Iterator[None]:
+        key = id(machine)
+        if key in self._busy:
+            raise MachineBusy(f"{machine_name(machine)} does something else in this fleet")
+        self._busy[key] = hold = Hold(job, anyio.Event())
+        try:
+            yield
+        finally:
+            del self._busy[key]
+            hold.released.set()
+
+    @asynccontextmanager
+    async def _keep(self, opening: Callable[[], Awaitable[Any]]) -> AsyncIterator[Any]:
+        """Open a machine, and close it when the block is left, whatever still goes on with it."""
+        began = self._scheduler.clock.now()
+        machine = await opening()
+        try:
+            self._machines += 1
+            self._log_machine("machine.opened", machine, began)
+            yield machine
+        finally:
+            self._machines -= 1
+            began = self._scheduler.clock.now()
+            with anyio.CancelScope(shield=True):
+                await self._release(machine)
+                await self._in_thread(machine.close)
+            self._log_machine("machine.closed", machine, began)
+
+    async def _release(self, machine: Any) -> None:
+        """End what the machine does, and wait until its caller knows."""
+        hold = self._busy.get(id(machine))
+        if hold is not None:
+            if hold.job is not None:
+                await self._scheduler.cancel(hold.job)
+            await hold.released.wait()
+
+    def _log_machine(self, event: str, machine: Any, began: float) -> None:
+        self._journal.info(
+            event,
+            machine=machine_name(machine),
+            cycle=machine.cycle,
+            duration=self._scheduler.clock.now() - began,
+        )
+
+    async def _open(self, directory: Path | str, storage: str) -> Any:
+        raise NotImplementedError
+
+    async def _view(self, template: Any) -> View:
+        """Make what a pool leases from."""
+        if hasattr(template, "fork"):
+            return View(await self.fork(template))
+        return View(await self._open(template, "memory"))
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the fleet did, for its last event."""
+        desk = self._scheduler.desk
+        return {
+            "duration": self._scheduler.clock.now() - self._began,
+            "calls": self._scheduler.calls,
+            "slices": desk.slices,
+            "cycles": desk.cycles,
+        }
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        return await to_thread.run_sync(function, limiter=self._files)
+
+
+def machine_name(machine: Any) -> str:
+    """Name a machine for people: its folder, else a number that is its own while it lives."""
+    if isinstance(machine, str):
+        return machine
+    folder = getattr(machine, "directory", machine if hasattr(machine, "name") else None)
+    return str(folder) if folder is not None else f"machine-{id(machine):x}"
+
+
+@asynccontextmanager
+async def open_fleet(
+    workers: int = 2,
+    *,
+    clock: Clock | None = None,
+    logger: Logger | None = None,
+    slice_seconds: float = 0.004,
+) -> AsyncIterator[Fleet]:
+    """Open a fleet of `workers` threads that live until the block is left, whatever the reason.
+
+    `logger` is a structlog logger (see `orchestra.sched.events.EVENT_NAMES`); without one the fleet
+    is silent. Leaving stops every machine within 10 ms; calls in other tasks raise MachineClosed.
+    """
+    journal = Journal(logger)
+    scheduler = Scheduler(workers, clock or HostClock(), slice_seconds)
+    failure: Exception | None = None
+    async with anyio.create_task_group() as group:
+        scheduler.start(group)
+        fleet = Fleet(scheduler, journal)
+        journal.info("fleet.opened", workers=workers)
+        try:
+            yield fleet
+        except Exception as error:  # noqa: BLE001 - raised below, outside of the group
+            failure = error
+        finally:
+            scheduler.stop()
+    scheduler.desk.sweep()
+    journal.info("fleet.closed", **fleet.summary())
+    if failure is not None:
+        raise failure

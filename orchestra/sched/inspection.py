@@ -1,0 +1,287 @@
+"""Inspect pools: queries answered by copies of one state, while the original goes on."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio import to_thread
+
+from orchestra.errors import AtCapacity, MachineClosed, OrchestraError
+from orchestra.sched.events import Call, following
+from orchestra.sched.jobs import InspectJob, Job, MachineLike
+from orchestra.sched.limits import Room
+from orchestra.sched.plan import NO_DEADLINE
+from orchestra.sched.statistics import PoolStatistics
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+    from orchestra.machine.request import Limits, Outcome
+    from orchestra.sched.events import Journal
+    from orchestra.sched.plan import Share
+    from orchestra.sched.scheduler import Scheduler
+
+__all__ = ["InspectPool", "View"]
+
+
+class View:
+    """A template and the leases made of it; closed when it is retired and all leases are back.
+
+    Used by all workers at once. A lease that comes back is rolled back to the template's state and
+    kept warm; one whose host failed is dropped.
+    """
+
+    def __init__(self, template: MachineLike) -> None:
+        self.template = template
+        self._lock = threading.Lock()  # a machine is used by one thread at a time, so is a fork
+        self._warm: list[MachineLike] = []
+        self._out = 0
+        self._retired = False
+
+    @property
+    def warm(self) -> int:
+        """How many leases are ready."""
+        return len(self._warm)
+
+    def lease(self) -> MachineLike | None:
+        """Return a machine in the template's state, or None when the view is retired."""
+        with self._lock:
+            if self._retired:
+                return None
+            if self._warm:
+                machine = self._warm.pop()
+            else:
+                machine = self.template.fork()
+                machine.checkpoint()
+            self._out += 1
+            return machine
+
+    def give_back(self, machine: MachineLike, *, spoiled: bool) -> None:
+        """Take a lease back."""
+        if not (spoiled or self._retired):
+            try:
+                machine.rollback()
+            except OrchestraError:
+                spoiled = True
+        with self._lock:
+            self._out -= 1
+            keep = not (spoiled or self._retired)
+            if keep:
+                self._warm.append(machine)
+            last = self._retired and self._out == 0
+        if not keep:
+            close(machine)
+        if last:
+            close(self.template)
+
+    def retire(self) -> None:
+        """Lease no more; close what is not in use now and the rest when it comes back."""
+        with self._lock:
+            if self._retired:
+                return
+            self._retired = True
+            warm, self._warm = self._warm, []
+            last = self._out == 0
+        for machine in warm:
+            close(machine)
+        if last:
+            close(self.template)
+
+
+def close(machine: MachineLike) -> None:
+    """Close a machine that nobody will miss."""
+    with suppress(OrchestraError):
+        machine.close()
+
+
+class InspectPool:
+    """Answers queries; made by `fleet.inspect_pool`, used on the fleet's loop.
+
+    No query sees what another one did: each begins in the template's state.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        journal: Journal,
+        make_view: Callable[[Any], Awaitable[View]],
+        share: Share,
+        size: int,
+        queue: int,
+    ) -> None:
+        self.name = share.name
+        self._scheduler = scheduler
+        self._journal = journal
+        self._make_view = make_view
+        self._share = share
+        self._room = Room(size, queue)
+        self._running = 0
+        self._waiting: deque[InspectJob] = deque()
+        self._jobs: set[InspectJob] = set()
+        self._ended = self._refused = self._publications = 0
+        self._began = scheduler.clock.now()
+        self._view: View | None = None
+
+    async def inspect(
+        self,
+        query: bytes,
+        limits: Limits | None = None,
+        *,
+        wait: bool = False,
+        deadline: float = NO_DEADLINE,
+    ) -> Outcome:
+        """Ask a query and return all it was answered.
+
+        Over capacity raises AtCapacity at once, or waits for room if `wait`. MachineBusy is raised
+        when the template does not wait for a request, MachineClosed when the pool closes meanwhile.
+        """
+        job = await self._admit(query, limits, wait=wait, deadline=deadline)
+        return await self._finish(job)
+
+    @asynccontextmanager
+    async def inspecting(
+        self,
+        query: bytes,
+        limits: Limits | None = None,
+        *,
+        wait: bool = False,
+        deadline: float = NO_DEADLINE,
+    ) -> AsyncIterator[Call]:
+        """Ask a query, and iterate over what the guest says meanwhile; leaving early cancels."""
+        call = Call()
+        job = await self._admit(query, limits, wait=wait, deadline=deadline, call=call)
+        async with following(call, lambda: self._finish(job)):
+            yield call
+
+    async def publish(self, template: MachineLike | Path | str) -> None:
+        """Answer from another state from now on; queries that run finish on the old one."""
+        began = self._scheduler.clock.now()
+        view = await self._make_view(template)
+        old, self._view = self._view, view
+        self._publications += 1
+        self._journal.info(
+            "pool.published",
+            machine=self.name,
+            cycle=view.template.cycle,
+            duration=self._scheduler.clock.now() - began,
+        )
+        if self._room.closed:  # it was closed while we made the view
+            self._view, old = None, view
+        if old is not None:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(old.retire)
+        if self._view is None:
+            raise MachineClosed("the pool is closed")
+
+    async def open(self, template: MachineLike | Path | str) -> None:
+        """Make the first view; the fleet does it."""
+        self._view = await self._make_view(template)
+        self._journal.info(
+            "pool.opened", machine=self.name, size=self._room.size, queue=self._room.queue
+        )
+
+    async def aclose(self) -> None:
+        """End all queries and close all leases; the fleet does it."""
+        self._room.close()
+        for job in list(self._jobs):
+            await self._scheduler.cancel(job)
+        view, self._view = self._view, None
+        if view is not None:
+            await to_thread.run_sync(view.retire)
+        self._journal.info(
+            "pool.closed",
+            machine=self.name,
+            duration=self._scheduler.clock.now() - self._began,
+            calls=self._ended,
+        )
+
+    def statistics(self) -> PoolStatistics:
+        """Return what the pool does now and did so far."""
+        return PoolStatistics(
+            name=self.name,
+            size=self._room.size,
+            running=self._running,
+            waiting=self._room.inside - self._running + self._room.outside,
+            warm=self._view.warm if self._view is not None else 0,
+            ended=self._ended,
+            refused=self._refused,
+            publications=self._publications,
+        )
+
+    def current_view(self) -> View:
+        """Return what to lease from; workers call it."""
+        view = self._view
+        if view is None:
+            raise MachineClosed("the pool is closed")
+        return view
+
+    async def _admit(
+        self,
+        query: bytes,
+        limits: Limits | None,
+        *,
+        wait: bool,
+        deadline: float,
+        call: Call | None = None,
+    ) -> InspectJob:
+        try:
+            if wait:
+                await self._room.enter()
+            else:
+                self._room.enter_now()
+        except AtCapacity:
+            self._refused += 1
+            self._journal.info(
+                "pool.refused", machine=self.name, size=self._room.size, queue=self._room.queue
+            )
+            raise
+        clock = self._scheduler.clock
+        job = InspectJob(self.current_view, self._share, deadline, query, limits, clock.now)
+        if call is not None:
+            job.said, job.hear = deque(), call.hear
+        job.then = self._left
+        self._jobs.add(job)
+        self._scheduler.prepare(job)
+        if self._running >= self._room.size:
+            self._waiting.append(job)
+        elif not self._start(job):
+            raise MachineClosed("the fleet is closed")
+        return job
+
+    async def _finish(self, job: InspectJob) -> Outcome:
+        try:
+            outcome: Outcome = await self._scheduler.finish(job)
+            return outcome
+        finally:
+            if self._journal.listening:
+                self._journal.ended("inspect.ended", job, self._scheduler.clock.now())
+
+    def _start(self, job: InspectJob) -> bool:
+        """Hand a query in; False when the fleet takes no more."""
+        try:
+            self._scheduler.desk.submit(job)
+        except MachineClosed as error:
+            job.error, job.over = error, True
+            self._scheduler.told(job)
+            return False
+        job.leased = True
+        self._running += 1
+        return True
+
+    def _left(self, job: Job) -> None:
+        """Let the next query run; called when one has ended, however it did."""
+        assert isinstance(job, InspectJob)
+        self._jobs.discard(job)
+        self._room.leave()
+        self._ended += 1
+        if job.leased:
+            self._running -= 1
+            while self._waiting:
+                waiting = self._waiting.popleft()
+                if not waiting.over and self._start(waiting):
+                    break

@@ -1,0 +1,129 @@
+"""The loop's side of the desk: starts the workers, waits for jobs, cancels them, counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio import to_thread
+from anyio.lowlevel import current_token
+
+from orchestra.errors import MachineClosed
+from orchestra.sched.plan import Planner
+from orchestra.sched.statistics import Histogram
+from orchestra.sched.worker import Desk, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anyio.abc import TaskGroup
+
+    from orchestra.sched.jobs import Job
+    from orchestra.sched.worker import Clock
+
+__all__ = ["Scheduler"]
+
+
+class Scheduler:
+    """N workers in a task group, and the calls that wait for them; belongs to one loop."""
+
+    def __init__(self, workers: int, clock: Clock, slice_seconds: float) -> None:
+        if workers < 1:
+            raise ValueError(f"a fleet needs at least one worker, not {workers}")
+        self.clock = clock
+        self.calls = 0
+        self.waiting = Histogram()
+        self.serving = Histogram()
+        self.telling = Histogram()
+        self.desk = Desk(Planner(slice_seconds=slice_seconds), clock, self._post, self._deliver)
+        self.desk.places = [Place() for _ in range(workers)]
+        self._call_soon = loop_caller()
+
+    def start(self, group: TaskGroup) -> None:
+        """Start the workers."""
+        places = self.desk.places
+        limiter = anyio.CapacityLimiter(len(places))
+        for number, place in enumerate(places):
+            group.start_soon(self._employ, place, limiter, name=f"orchestra worker {number}")
+
+    def stop(self) -> None:
+        """Make the workers end all jobs and leave; the task group sees them out."""
+        self.desk.stop()
+
+    async def do(self, job: Job) -> Any:
+        """Have a job done and return its result; cancelled, it ends within 10 ms."""
+        self.begin(job)
+        return await self.finish(job)
+
+    def begin(self, job: Job) -> None:
+        """Hand a job in; somebody must call `finish`."""
+        self.prepare(job)
+        self.desk.submit(job)
+
+    def prepare(self, job: Job) -> None:
+        """Make a job ready to be handed in later, or to be cancelled before that."""
+        job.waiter = anyio.Event()
+
+    async def finish(self, job: Job) -> Any:
+        """Wait for the end of a job and return its result or raise its error."""
+        try:
+            await job.waiter.wait()
+        except BaseException:
+            await self.cancel(job)
+            raise
+        if job.error is not None:
+            raise job.error
+        return job.result
+
+    async def cancel(self, job: Job) -> None:
+        """End a job, and return when no worker touches its machine any more."""
+        if job.over:
+            return
+        if self.desk.cancel(job):
+            job.error = MachineClosed("closed before the call began")
+            job.over = True
+            self.told(job)
+        else:
+            await self._see_out(job)
+
+    def told(self, job: Job) -> None:
+        """Let whoever waits for a job go on; the desk calls it for each job that has ended."""
+        if job.waiter.is_set():
+            return
+        self.calls += 1
+        if job.started:
+            self.waiting.add(job.started - job.submitted)
+            self.serving.add(job.ended - job.started)
+            self.telling.add(self.clock.now() - job.ended)
+        job.waiter.set()
+        if job.then is not None:
+            job.then(job)
+
+    async def _see_out(self, job: Job) -> None:
+        """Wait until no worker touches the job's machine, whatever happens meanwhile."""
+        with anyio.CancelScope(shield=True):
+            while not job.waiter.is_set():
+                try:
+                    await job.waiter.wait()
+                except anyio.get_cancelled_exc_class():  # asyncio's own: no shield stops it
+                    continue
+
+    async def _employ(self, place: Place, limiter: anyio.CapacityLimiter) -> None:
+        await to_thread.run_sync(self.desk.work, place, abandon_on_cancel=False, limiter=limiter)
+
+    def _post(self) -> None:
+        self._call_soon(self.desk.deliver)
+
+    def _deliver(self, job: Job) -> None:
+        if job.said and job.hear is not None:
+            job.hear(job.said)
+        if job.over:
+            self.told(job)
+
+
+def loop_caller() -> Callable[[Callable[[], object]], object]:
+    """Return what calls a function soon on the loop that runs here, from any thread."""
+    token: Any = current_token().native_token
+    soon: Callable[[Callable[[], object]], object]
+    soon = getattr(token, "run_sync_soon", None) or token.call_soon_threadsafe
+    return soon

@@ -1,0 +1,99 @@
+"""What a fleet did so far, as frozen values an operator can read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["FleetStatistics", "Histogram", "HistogramSnapshot", "PoolStatistics"]
+
+BUCKETS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramSnapshot:
+    """Durations in buckets: `counts[n]` of them took less than 2**n microseconds, not fewer."""
+
+    counts: tuple[int, ...]
+    seconds: float
+
+    @property
+    def count(self) -> int:
+        """How many durations there are."""
+        return sum(self.counts)
+
+    @property
+    def mean(self) -> float:
+        """The mean in seconds; 0 when there is none."""
+        return self.seconds / self.count if self.count else 0.0
+
+    def quantile(self, fraction: float) -> float:
+        """Return a bound in seconds that at least `fraction` of the durations stay below."""
+        wanted = fraction * self.count
+        seen = 0
+        for power, number in enumerate(self.counts):
+            seen += number
+            if seen >= wanted and number:
+                return float(2**power) * 1e-6
+        return 0.0
+
+
+class Histogram:
+    """Durations by powers of two of a microsecond."""
+
+    __slots__ = ("counts", "seconds")
+
+    def __init__(self) -> None:
+        self.counts = [0] * BUCKETS
+        self.seconds = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one duration."""
+        self.seconds += seconds
+        self.counts[min(int(seconds * 1e6).bit_length(), BUCKETS - 1)] += 1
+
+    def snapshot(self) -> HistogramSnapshot:
+        """Return the counts, without the empty end."""
+        last = max((n + 1 for n, number in enumerate(self.counts) if number), default=0)
+        return HistogramSnapshot(tuple(self.counts[:last]), self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatistics:
+    """One inspect pool: leases at work, calls that wait for one, leases warm, calls ended."""
+
+    name: str
+    size: int
+    running: int
+    waiting: int
+    warm: int
+    ended: int
+    refused: int
+    publications: int
+
+
+@dataclass(frozen=True, slots=True)
+class FleetStatistics:
+    """A fleet at one moment, and what it did since it was opened.
+
+    `runnable` counts by class (advance, inspect, background) who waits for a worker; `seconds` are
+    CPU seconds of the workers inside slices. The phases of a call: `waiting_seconds` until its first
+    slice, `serving_seconds` from there to its end, `telling_seconds` from there to the caller.
+    """
+
+    workers: int
+    machines: int
+    running: int
+    runnable: tuple[int, int, int]
+    calls: int
+    slices: int
+    cycles: int
+    seconds: float
+    pools: tuple[PoolStatistics, ...]
+    waiting_seconds: HistogramSnapshot
+    serving_seconds: HistogramSnapshot
+    telling_seconds: HistogramSnapshot
+
+    @property
+    def cycles_per_second(self) -> float:
+        """Guest cycles per CPU second of a worker."""
+        return self.cycles / self.seconds if self.seconds else 0.0

@@ -1,0 +1,298 @@
+"""The desk where the loop leaves jobs, and the workers who pick them up and bring them back.
+
+A worker is a thread that runs slices back to back: it settles the slice it did and picks the next
+under one lock, without the loop. The loop never waits for that lock to hand a job in: it appends to
+a deque and wakes one sleeping worker. What has ended goes back in batches: at once when the worker
+has nothing else to do or a longer slice comes next, else every BATCH jobs or HOLD_SECONDS.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from orchestra.errors import MachineClosed
+from orchestra.sched.jobs import Job, State
+from orchestra.sched.plan import Planner, Priority
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Clock", "Desk", "HostClock", "Place"]
+
+BATCH = 32
+HOLD_SECONDS = 200e-6
+BRIEF_SECONDS = 100e-6
+ABOVE_ALL = -1
+
+
+class Clock(Protocol):
+    """Two ways to see time pass."""
+
+    def now(self) -> float:
+        """Seconds on the wall, from an arbitrary start."""
+
+    def cpu(self) -> float:
+        """CPU seconds of the calling thread."""
+
+
+class HostClock:
+    """The host's clocks."""
+
+    now = staticmethod(time.perf_counter)
+    cpu = staticmethod(time.thread_time)
+
+
+class Place:
+    """What belongs to one worker."""
+
+    __slots__ = ("job", "oldest", "pending", "untidy", "wake")
+
+    def __init__(self) -> None:
+        self.job: Job | None = None
+        self.pending: list[Job] = []
+        self.oldest = 0.0
+        self.untidy: Job | None = None
+        self.wake = threading.Lock()
+        self.wake.acquire()
+
+
+class Desk:
+    """All that the loop and the workers share; made for one fleet."""
+
+    def __init__(
+        self,
+        planner: Planner,
+        clock: Clock,
+        post: Callable[[], None],
+        tell: Callable[[Job], None],
+    ) -> None:
+        self.planner = planner
+        self.clock = clock
+        self.places: list[Place] = []
+        self.slices = 0
+        self.cycles = 0
+        self.seconds = 0.0
+        self._post = post  # asks the loop to call `deliver` soon; from any thread
+        self._tell_loop = tell  # called on the loop, for a job that is over or has said something
+        self._posted = False
+        self._lock = threading.Lock()  # guards planner, urgent, place.job, job.state
+        self._inbox: deque[Job] = deque()
+        self._urgent: deque[Job] = deque()  # cancelled jobs that have started: end them next
+        self._parked: list[Place] = []
+        self._outbox: deque[Job] = deque()
+        self._stopping = False
+
+    # On the loop.
+
+    def submit(self, job: Job) -> None:
+        """Hand a job in; the loop is told when it is over."""
+        if self._stopping:
+            raise MachineClosed("the fleet is closed")
+        job.submitted = self.clock.now()
+        self._inbox.append(job)
+        if not self._wake() and job.priority is Priority.ADVANCE:
+            self._preempt(Priority.ADVANCE)
+
+    def cancel(self, job: Job) -> bool:
+        """End a job early; True when it has ended already, else it will within a few ms."""
+        with self._lock:
+            job.cancelled = True
+            if job.state is State.FRESH:
+                job.state = State.ENDED
+                self.planner.remove(job)
+                return True
+            if job.state is State.RUNNING:
+                job.interrupt()
+            elif job.state is State.WAITING:
+                self.planner.remove(job)
+                self._urgent.append(job)
+        if not self._wake():
+            self._preempt(ABOVE_ALL)
+        return False
+
+    def stop(self) -> None:
+        """Make all workers end all jobs and leave."""
+        with self._lock:
+            self._stopping = True
+            for place in self.places:
+                if place.job is not None:
+                    place.job.interrupt()
+        while self._wake():
+            pass
+
+    def deliver(self) -> None:
+        """Tell what has ended, in order."""
+        self._posted = False
+        outbox = self._outbox
+        while outbox:
+            job = outbox.popleft()
+            self._tell_loop(job)
+
+    def sweep(self) -> None:
+        """End what is left when no worker is."""
+        place = Place()
+        while (job := self._take(place)) is not None:
+            self._end(job)
+            self._tell(place, job)
+            job.tidy()
+        self._outbox.extend(place.pending)
+        self.deliver()
+
+    def running(self) -> int:
+        """Return how many jobs are in a slice now."""
+        return sum(place.job is not None for place in self.places)
+
+    def _wake(self) -> bool:
+        """Wake one sleeping worker; False when none sleeps."""
+        try:
+            place = self._parked.pop()
+        except IndexError:
+            return False
+        place.wake.release()
+        return True
+
+    def _preempt(self, priority: int) -> None:
+        """End one slice of a class lower than `priority`, unless a worker is free anyway."""
+        with self._lock:
+            victim = None
+            for place in self.places:
+                job = place.job
+                if job is None:
+                    return
+                if job.priority > priority and not job.owed and not job.interrupting:
+                    priority, victim = job.priority, job
+            if victim is not None:
+                victim.interrupt()
+
+    # On the workers.
+
+    def work(self, place: Place) -> None:
+        """Serve until the fleet stops; the body of a worker thread."""
+        while True:
+            job = self._take(place)
+            if place.pending and (job is None or self._is_time(place, job)):
+                self._flush(place)
+            if place.untidy is not None:
+                place.untidy.tidy()
+                place.untidy = None
+            if job is None:
+                if self._stopping:
+                    return
+                self._park(place)
+            elif job.cancelled:
+                self._end(job)
+                self._tell(place, job)
+            else:
+                self._serve(place, job)
+
+    def _serve(self, place: Place, job: Job) -> None:
+        """Give one slice."""
+        cpu = self.clock.cpu
+        cycles, began = job.cycles, cpu()
+        try:
+            done = job.step(self.planner.slice_cycles(job))
+        except BaseException as error:  # noqa: BLE001 - it belongs to the job's caller
+            job.error, done = error, True
+        if self._settle(place, job, cpu() - began, job.cycles - cycles, done=done):
+            if not done:
+                self._end(job)
+            elif job.interrupting:
+                guard(job, job.take_back_interrupt)
+            self._tell(place, job)
+        elif job.said:
+            self._tell(place, job, over=False)
+
+    def _take(self, place: Place) -> Job | None:
+        """Pick the next job, or None when there is none; a cancelled one is to be ended."""
+        with self._lock:
+            inbox = self._inbox
+            while inbox:
+                newcomer = inbox.popleft()
+                if newcomer.state is State.FRESH:
+                    self.planner.add(newcomer)
+            job = self._urgent.popleft() if self._urgent else self.planner.pick()
+            if job is None:
+                return None
+            assert isinstance(job, Job)
+            if job.cancelled or self._stopping:
+                job.cancelled = True
+                job.state = State.ENDED
+                return job
+            if job.state is State.FRESH:
+                job.started = self.clock.now()
+            job.state = State.RUNNING
+            place.job = job
+            return job
+
+    def _settle(self, place: Place, job: Job, seconds: float, cycles: int, *, done: bool) -> bool:
+        """Account for a slice; return whether the job ends here."""
+        with self._lock:
+            place.job = None
+            self.planner.charge(job, seconds, cycles)
+            self.slices += 1
+            self.seconds += seconds
+            self.cycles += cycles
+            job.seconds += seconds
+            if done or job.cancelled or self._stopping:
+                job.state = State.ENDED
+                return True
+            job.state = State.WAITING
+            self.planner.put_back(job)
+            return False
+
+    def _end(self, job: Job) -> None:
+        """Let a job give up that has no result."""
+        guard(job, job.abandon)
+        guard(job, job.take_back_interrupt)
+        if job.error is None:
+            job.error = MachineClosed("closed before the call ended")
+
+    def _tell(self, place: Place, job: Job, *, over: bool = True) -> None:
+        """Put the job aside for the loop: it has ended, or has something to say."""
+        now = self.clock.now()
+        if over:
+            job.ended = now
+            job.over = True
+            place.untidy = job
+        if not place.pending:
+            place.oldest = now
+        place.pending.append(job)
+
+    def _is_time(self, place: Place, following: Job) -> bool:
+        """Whether what is put aside should not wait for the job that follows."""
+        return (
+            len(place.pending) >= BATCH
+            or following.share.slice_seconds > BRIEF_SECONDS
+            or self.clock.now() - place.oldest > HOLD_SECONDS
+        )
+
+    def _flush(self, place: Place) -> None:
+        """Hand over to the loop what was put aside."""
+        self._outbox.extend(place.pending)
+        place.pending.clear()
+        if not self._posted:
+            self._posted = True
+            self._post()
+
+    def _park(self, place: Place) -> None:
+        """Sleep until somebody calls `_wake`, unless something came in just now."""
+        self._parked.append(place)
+        if self._inbox or self._urgent or self.planner.runnable or self._stopping:
+            try:
+                self._parked.remove(place)
+            except ValueError:  # somebody woke us already
+                place.wake.acquire()
+        else:
+            place.wake.acquire()
+
+
+def guard(job: Job, call: Callable[[], None]) -> None:
+    """Call, and let what it raises be the job's error unless there is one."""
+    try:
+        call()
+    except BaseException as error:  # noqa: BLE001 - it belongs to the job's caller
+        if job.error is None:
+            job.error = error
