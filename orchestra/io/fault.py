@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -46,23 +45,21 @@ class Backing:
         return (status.st_dev, status.st_ino) == (self.device, self.inode)
 
 
-_guard = threading.Lock()
+# no lock, which a fork could leave locked for ever: counting and the dict's own steps are whole
 _numbers = itertools.count(1)
 _backings: dict[int, Backing] = {}
 
 
 def register(backing: Backing) -> int:
     """Make `backing` known and return the owner number under which C knows its addresses."""
-    with _guard:
-        owner = next(_numbers)
-        _backings[owner] = backing
+    owner = next(_numbers)
+    _backings[owner] = backing
     return owner
 
 
 def forget(owner: int) -> None:
     """Forget an owner whose memory is unmapped; twice is fine."""
-    with _guard:
-        _backings.pop(owner, None)
+    _backings.pop(owner, None)
 
 
 def install() -> None:

@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import stat
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -28,7 +27,6 @@ _TEMPORARY: Final = re.compile(r"\..+\.(\d+)-\d+\.tmp", re.DOTALL)
 _NO_RENAME_NEW: Final = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 _numbers = itertools.count()
 _swept: set[tuple[int, int]] = set()
-_swept_guard = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -128,11 +126,9 @@ def _sweep_once(parent: Path) -> None:
     """Sweep once per process: listing thousands of snapshots costs more than publishing one."""
     status = parent.stat()
     key = (status.st_dev, status.st_ino)
-    with _swept_guard:
-        if key in _swept:
-            return
+    if key not in _swept:
         _swept.add(key)
-    sweep(parent)
+        sweep(parent)
 
 
 def _is_abandoned(path: Path) -> bool:

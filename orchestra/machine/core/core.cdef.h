@@ -90,6 +90,14 @@ typedef struct {
     uint64_t count;
 } collect_call;
 void machine_collect_pages(collect_call *call);
+typedef struct {
+    const uint64_t *addresses;
+    uint64_t count;
+    uint8_t *bytes; // room for all of them
+    uint8_t *zero;  // out: which were left out
+    uint64_t written; // out: bytes
+} gather_call;
+void machine_gather_pages(gather_call *call);
 uint64_t machine_unstored(machine *m, uint64_t *pages, uint64_t *addresses, uint64_t capacity);
 uint64_t machine_slots(machine *m, uint64_t *pages, uint64_t capacity);
 

@@ -130,23 +130,12 @@ INLINE uint64_t add_special(Format f, uint64_t a, uint64_t b, uint32_t *flags) {
 
 INLINE uint64_t add(Format f, uint64_t a, uint64_t b, unsigned rm, uint32_t *flags) {
     if (UNLIKELY(is_special(f, a) || is_special(f, b))) return add_special(f, a, b, flags);
-    Number x = unpack(f, a), y = unpack(f, b);
-    if (x.exponent < y.exponent) {
-        Number swap = x;
-        x = y;
-        y = swap;
-    }
-    y.significand = shift_sticky(y.significand, x.exponent - y.exponent);
-    if (x.sign == y.sign) {
-        x.significand += y.significand;
-    } else if (x.significand >= y.significand) {
-        x.significand -= y.significand;
-    } else {
-        y.significand -= x.significand;
-        x.significand = y.significand;
-        x.sign = y.sign;
-    }
-    if (x.significand == 0) return zero_sum(f, x.sign, y.sign, rm);
+    /* Without branches that signs and sizes of the operands would decide at random. */
+    uint64_t larger = magnitude(f, a) < magnitude(f, b) ? b : a;
+    Number x = unpack(f, larger), y = unpack(f, a ^ b ^ larger);
+    uint64_t addend = shift_sticky(y.significand, x.exponent - y.exponent);
+    x.significand += x.sign == y.sign ? addend : 0 - addend;
+    if (UNLIKELY(x.significand == 0)) return zero_sum(f, x.sign, y.sign, rm);
     return pack(f, x, rm, flags);
 }
 

@@ -74,7 +74,6 @@ void machine_access(access_call *call) {
     uint64_t address = call->address, left = call->length;
     uint8_t *data = call->data;
     call->done = false;
-    if (call->write) engine_flush(m);
     while (left) {
         uint64_t physical = address, part = PAGE_BYTES - (address & 4095);
         if (part > left) part = left;

@@ -382,3 +382,14 @@ void machine_collect_pages(collect_call *call) {
     }
     call->cursor = page;
 }
+
+// Copy the pages at these addresses one after the other, leaving out those that are all zeros.
+void machine_gather_pages(gather_call *call) {
+    uint8_t *to = call->bytes;
+    for (uint64_t i = 0; i < call->count; i++) {
+        memcpy(to, (const void *)(uintptr_t)call->addresses[i], PAGE_BYTES); // may fault, the test below cannot
+        call->zero[i] = !memcmp(to, zero_page, PAGE_BYTES);
+        if (!call->zero[i]) to += PAGE_BYTES;
+    }
+    call->written = (uint64_t)(to - call->bytes);
+}

@@ -1,0 +1,431 @@
+"""The only module that speaks to the C core: numbers and pointers in, our values and errors out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orchestra.errors import BackingFault, MachineClosed
+from orchestra.io.fault import guarded
+
+from ._native import ffi, lib
+from .stop import (
+    ConsoleOutput,
+    Halted,
+    Idle,
+    Interrupted,
+    ReachedCycle,
+    Stop,
+    Yielded,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["PAGE_BYTES", "STATE_BYTES", "Board", "Commit", "Core", "Layer", "disassemble"]
+
+PAGE_BYTES = 4096
+STATE_BYTES = ffi.sizeof("state")
+FOREVER = (1 << 64) - 1
+NOT_WATCHED = FOREVER
+ZERO_PAGE = 1 << 63  # in an index of pages: all zeros, and nothing stored
+DEAD_SLOT = FOREVER  # in an index of pages: nothing of interest
+COLLECT_PAGES = 256
+DEVICES = {"uart": 1, "htif": 2, "syscon": 4, "cmio": 8}
+READ, WRITE, EXECUTE, GUEST = 1, 2, 4, 8
+SHARED_EXTENT = 1
+BLOCK, RANDOM = 1, 2
+
+ABI_NAMES = (
+    "zero ra sp gp tp t0 t1 t2 s0 s1 a0 a1 a2 a3 a4 a5 a6 a7 "
+    "s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 t3 t4 t5 t6"
+).split()
+FLOAT_NAMES = (
+    "ft0 ft1 ft2 ft3 ft4 ft5 ft6 ft7 fs0 fs1 fa0 fa1 fa2 fa3 fa4 fa5 fa6 fa7 "
+    "fs2 fs3 fs4 fs5 fs6 fs7 fs8 fs9 fs10 fs11 ft8 ft9 ft10 ft11"
+).split()
+
+
+def _register_numbers() -> dict[str, int]:
+    numbers = {f"x{index}": index for index in range(32)}
+    numbers |= {name: index for index, name in enumerate(ABI_NAMES)}
+    numbers |= {"fp": 8} | {f"f{index}": 32 + index for index in range(32)}
+    numbers |= {name: 32 + index for index, name in enumerate(FLOAT_NAMES)}
+    numbers |= {"pc": 64, "privilege": 65}
+    for number in range(0x1000):
+        name = lib.machine_csr_name(number)
+        if name != ffi.NULL:
+            numbers[ffi.string(name).decode()] = 0x1000 + number
+    return numbers
+
+
+REGISTERS = _register_numbers()
+
+_FUNCTIONS = {
+    name: int(ffi.cast("uintptr_t", ffi.addressof(lib, name)))
+    for name in (
+        "machine_run",
+        "machine_trace",
+        "machine_seal",
+        "machine_access",
+        "machine_collect_pages",
+        "machine_gather_pages",
+    )
+}
+
+
+def _guarded(name: str, call: Any) -> None:
+    guarded(_FUNCTIONS[name], int(ffi.cast("uintptr_t", call)))
+
+
+def _need(pointer: Any) -> Any:
+    if pointer == ffi.NULL or pointer is False:
+        raise MemoryError("the host is out of memory")
+    return pointer
+
+
+class Board:
+    """What machines of one kind share: memory map, devices, mapped images, decoded code."""
+
+    def __init__(
+        self,
+        *,
+        cycles_per_tick: int,
+        devices: Iterable[str],
+        watched: int | None = None,
+        watched_fromhost: int | None = None,
+    ) -> None:
+        bits = sum(DEVICES[name] for name in devices)
+        self.pointer = _need(
+            lib.board_new(
+                cycles_per_tick,
+                bits,
+                NOT_WATCHED if watched is None else watched,
+                NOT_WATCHED if watched_fromhost is None else watched_fromhost,
+            )
+        )
+
+    def add_range(self, start: int, length: int, flags: int) -> None:
+        """Declare memory; ranges come in ascending order, before the first machine."""
+        _need(lib.board_add_range(self.pointer, start, length, flags))
+
+    def add_extent(self, start: int, length: int, host: int, flags: int = 0) -> None:
+        """Say where a run of pages is mapped; extents come in ascending order."""
+        _need(lib.board_add_extent(self.pointer, start, length, host, flags))
+
+    def set_virtio(
+        self, slot: int, kind: int, start: int, length: int, *, read_only: bool, seed: int
+    ) -> None:
+        """Fill a virtio slot."""
+        lib.board_set_virtio(self.pointer, slot, kind, start, length, read_only, seed)
+
+    def reset_state(self, pc: int, device_tree: int) -> bytes:
+        """Return the state of a machine at reset."""
+        state = ffi.new("state *")
+        lib.state_reset(state, self.pointer, pc, device_tree)
+        return bytes(ffi.buffer(state))
+
+    def __del__(self) -> None:
+        if getattr(self, "pointer", None) is not None:
+            lib.board_release(self.pointer)
+
+
+def state_flaw(state: bytes) -> str | None:
+    """Name the field of a stored state that no machine could have; None when it is sound."""
+    flaw = lib.state_flaw(ffi.from_buffer("state *", state))
+    return None if flaw == ffi.NULL else ffi.string(flaw).decode()
+
+
+def state_cycle(state: bytes) -> int:
+    """Return the cycle a stored state stands at."""
+    return int(ffi.from_buffer("state *", state).cycle)
+
+
+class Layer:
+    """An immutable memory and the state that goes with it; machines are made on one."""
+
+    def __init__(self, pointer: Any) -> None:
+        self.pointer = pointer
+
+    @classmethod
+    def build(cls, board: Board, parent: Layer | None, state: bytes) -> Layer:
+        """Start a layer on `parent` that holds `state`."""
+        below = ffi.NULL if parent is None else parent.pointer
+        return cls(_need(lib.layer_new(board.pointer, below, state)))
+
+    def add_pages(self, pages: Sequence[int] | memoryview, host: int) -> None:
+        """Put pages into it: page number n of the list is at host + 4096 n (see ZERO_PAGE)."""
+        array = ffi.new("uint64_t[]", list(pages))
+        _need(lib.layer_add_pages(self.pointer, array, host, len(pages)))
+
+    def set_stored(self) -> None:
+        """Say that all of it, and below it, is in files."""
+        lib.layer_set_stored(self.pointer)
+
+    @property
+    def state(self) -> bytes:
+        """The state that goes with it."""
+        return bytes(ffi.buffer(lib.layer_state(self.pointer)))
+
+    def __del__(self) -> None:
+        if getattr(self, "pointer", None) is not None:
+            lib.layer_release(self.pointer)
+
+
+class Commit:
+    """One executed instruction of a trace: plain numbers copied out of C."""
+
+    __slots__ = (
+        "address",
+        "csr",
+        "csr_value",
+        "destination",
+        "memory",
+        "pc",
+        "privilege",
+        "raw",
+        "rd",
+        "size",
+        "stored",
+        "trapped",
+        "value",
+    )
+
+    def __init__(self, entry: Any) -> None:
+        for name in self.__slots__:
+            setattr(self, name, getattr(entry, name))
+
+
+class Core:
+    """A machine as the core has it; every method may raise MachineClosed."""
+
+    def __init__(self, layer: Layer) -> None:
+        self._pointer = _need(lib.machine_new(layer.pointer))
+        self._run = ffi.new("run_call *", {"machine": self._pointer})
+
+    @property
+    def pointer(self) -> Any:
+        """The C machine."""
+        if self._pointer is None:
+            raise MachineClosed("this machine is closed")
+        return self._pointer
+
+    def close(self) -> None:
+        """Free it; closing twice is fine."""
+        pointer, self._pointer = self._pointer, None
+        if pointer is not None:
+            lib.machine_free(pointer)
+
+    def _call(self, name: str, call: Any) -> None:
+        try:
+            _guarded(name, call)
+        except BackingFault:
+            lib.machine_unwind(self.pointer)
+            raise
+
+    # running
+
+    def run(self, until: int) -> Stop | None:
+        """Run to cycle `until` or the next stop; None when the console's buffer is full."""
+        call = self._run
+        call.machine, call.until = self.pointer, until
+        self._call("machine_run", call)
+        return self._stop(call.stop)
+
+    def _stop(self, stop: int) -> Stop | None:
+        state = lib.machine_state(self.pointer)
+        cycle = state.cycle
+        match stop:
+            case 1:
+                return Halted(cycle, state.stop_data)
+            case 2:
+                data = state.stop_data
+                kind = "manual" if data >> 56 else "automatic"
+                return Yielded(cycle, kind, data >> 32 & 0xFFFF, data & 0xFFFFFFFF)
+            case 3:
+                return ReachedCycle(cycle)
+            case 4:
+                return Interrupted(cycle)
+            case 5:
+                return Idle(cycle)
+            case 6:
+                return None
+        raise MemoryError(f"no memory for the pages of the machine at cycle {cycle}")
+
+    def trace(self, until: int, capacity: int = 4096) -> tuple[list[Commit], Stop | None]:
+        """Run up to `capacity` instructions one by one; the stop is None when there is more."""
+        commits = ffi.new("commit[]", capacity)
+        call = ffi.new(
+            "trace_call *",
+            {"machine": self.pointer, "until": until, "commits": commits, "capacity": capacity},
+        )
+        self._call("machine_trace", call)
+        stop = self._stop(call.stop)
+        if isinstance(stop, ReachedCycle) and stop.cycle < until:
+            stop = None
+        return [Commit(commits[index]) for index in range(call.count)], stop
+
+    def interrupt(self) -> None:
+        """Make the run in progress, or the next one, return; callable from any thread."""
+        lib.machine_interrupt(self.pointer)
+
+    @property
+    def cycle(self) -> int:
+        """The machine's clock."""
+        return int(lib.machine_state(self.pointer).cycle)
+
+    @property
+    def yielded(self) -> bool:
+        """Whether the guest waits for a response."""
+        return bool(lib.machine_state(self.pointer).yielded)
+
+    @property
+    def yield_length(self) -> int:
+        """How many bytes the last yield left in the tx buffer."""
+        return int(lib.machine_state(self.pointer).stop_data) & 0xFFFFFFFF
+
+    @property
+    def state(self) -> bytes:
+        """All of the machine except its memory."""
+        return bytes(ffi.buffer(lib.machine_state(self.pointer)))
+
+    def answer(self, fromhost: int) -> bool:
+        """Let a machine that waits at a manual yield go on; False when it does not wait."""
+        return bool(lib.machine_answer(self.pointer, fromhost))
+
+    # registers
+
+    def register(self, number: int) -> int:
+        """Read a register by the core's number."""
+        value = ffi.new("uint64_t *")
+        if not lib.machine_register(self.pointer, number, value):
+            raise KeyError(number)
+        return int(value[0])
+
+    def set_register(self, number: int, value: int) -> bool:
+        """Write a register; False when it cannot have that value."""
+        return bool(lib.machine_set_register(self.pointer, number, value))
+
+    # memory
+
+    def read(self, address: int, length: int, *, virtual: bool) -> bytes | int:
+        """Copy guest memory; the first bad address instead when it is not all memory."""
+        data = bytearray(length)
+        failure = self._access(address, ffi.from_buffer(data), length, virtual=virtual, write=False)
+        return bytes(data) if failure is None else failure
+
+    def write(self, address: int, data: bytes, *, virtual: bool) -> int | None:
+        """Change guest memory; returns the first bad address, if there is one."""
+        source = ffi.cast("uint8_t *", ffi.from_buffer(data))
+        return self._access(address, source, len(data), virtual=virtual, write=True)
+
+    def _access(
+        self, address: int, data: Any, length: int, *, virtual: bool, write: bool
+    ) -> int | None:
+        call = ffi.new("access_call *")
+        call.machine, call.address, call.length = self.pointer, address, length
+        call.data = ffi.cast("uint8_t *", data)
+        call.write, call.virtual_address = write, virtual
+        self._call("machine_access", call)
+        return None if call.done else int(call.failure)
+
+    def collect(self) -> Iterable[tuple[int, memoryview]]:
+        """Yield every page that is not all zeros as (number, bytes), in order of address.
+
+        The bytes are valid until the next one is asked for.
+        """
+        pages = ffi.new("uint64_t[]", COLLECT_PAGES)
+        data = bytearray(COLLECT_PAGES * PAGE_BYTES)
+        view = memoryview(data)
+        call = ffi.new("collect_call *")
+        call.machine, call.capacity = self.pointer, COLLECT_PAGES
+        call.pages, call.bytes = pages, ffi.cast("uint8_t *", ffi.from_buffer(data))
+        while True:
+            self._call("machine_collect_pages", call)
+            for index in range(call.count):
+                yield pages[index], view[index * PAGE_BYTES : (index + 1) * PAGE_BYTES]
+            if call.count < COLLECT_PAGES:
+                return
+
+    def unstored(self) -> tuple[list[int], list[int]]:
+        """List the pages that differ from the newest stored layer, and their host addresses."""
+        count = lib.machine_unstored(self.pointer, ffi.NULL, ffi.NULL, 0)
+        pages, addresses = ffi.new("uint64_t[]", count), ffi.new("uint64_t[]", count)
+        lib.machine_unstored(self.pointer, pages, addresses, count)
+        return list(pages), list(addresses)
+
+    def gather(self, addresses: Sequence[int]) -> tuple[bytearray, list[bool]]:
+        """Copy whole pages together; those of zeros are left out, and marked in the list."""
+        count = len(addresses)
+        data, zero = bytearray(count * PAGE_BYTES), ffi.new("uint8_t[]", count)
+        array = ffi.new("uint64_t[]", list(addresses))
+        call = ffi.new("gather_call *")
+        call.addresses, call.count, call.zero = array, count, zero
+        call.bytes = ffi.cast("uint8_t *", ffi.from_buffer(data))
+        _guarded("machine_gather_pages", call)
+        del data[call.written :]
+        return data, [bool(flag) for flag in zero]
+
+    def slots(self) -> list[int]:
+        """List the page in every slot of the machine's own arena; DEAD_SLOT where superseded."""
+        count = lib.machine_slots(self.pointer, ffi.NULL, 0)
+        pages = ffi.new("uint64_t[]", count)
+        lib.machine_slots(self.pointer, pages, count)
+        return list(pages)
+
+    def seal(self) -> Layer:
+        """Make what the machine is now an immutable layer that others can start from."""
+        call = ffi.new("seal_call *", {"machine": self.pointer})
+        self._call("machine_seal", call)
+        return Layer(lib.layer_hold(_need(call.layer)))
+
+    def rollback(self) -> None:
+        """Go back to the layer that was sealed last."""
+        lib.machine_rollback(self.pointer)
+
+    def set_arena(self, grow: int, context: int) -> None:
+        """Put new pages into the storage behind `grow` from now on; nothing may be unsealed."""
+        function = ffi.cast("arena_grow", grow)
+        _need(lib.machine_set_arena(self.pointer, function, ffi.cast("void *", context)))
+
+    def cool(self) -> None:
+        """Free the caches of a machine that will not run for a while."""
+        lib.machine_cool(self.pointer)
+
+    @property
+    def overhead_bytes(self) -> int:
+        """Host memory it holds besides its pages."""
+        return int(lib.machine_overhead(self.pointer))
+
+    # console
+
+    def console_output(self) -> bytes:
+        """Take what the guest printed."""
+        length = lib.machine_console_length(self.pointer)
+        if not length:
+            return b""
+        data = bytearray(length)
+        lib.machine_console_output(self.pointer, ffi.from_buffer(data), length)
+        return bytes(data)
+
+    def console_input(self, data: bytes) -> int:
+        """Offer input to the UART; returns how many bytes it had room for."""
+        return int(lib.machine_console_input(self.pointer, data, len(data)))
+
+
+def disassemble(board: Board, raw: int, pc: int) -> str:
+    """Write one instruction as an assembler would."""
+    text = ffi.new("char[]", 96)
+    lib.disassemble(board.pointer, raw, pc, text, 96)
+    return str(ffi.string(text).decode())
+
+
+def instructions() -> list[tuple[str, str, int, int]]:
+    """List the instruction table: name, operands, match, mask."""
+    table, index = [], 0
+    while (name := lib.instruction_name(index)) != ffi.NULL:
+        operands = ffi.string(lib.instruction_operands(index)).decode()
+        match, mask = lib.instruction_match(index), lib.instruction_mask(index)
+        table.append((ffi.string(name).decode().replace("_", "."), operands, match, mask))
+        index += 1
+    return table
+

@@ -1,0 +1,151 @@
+"""The file of one layer: pages, then the state, then an index; checksummed and verified before use.
+
+    page 0        header: magic, version, counts and offsets, cycle, checksums of state, index and header
+    page 1 ...    the pages themselves, in the order of the index
+    state         registers, CSRs and devices: one page
+    index         a 64-bit page number for each slot: all ones where a slot is superseded, bit 63 set
+                  for a page of zeros, which has no slot
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import sys
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestra.errors import BadImage
+from orchestra.io.mapping import Mapping, map_file
+
+from ._core import DEAD_SLOT, PAGE_BYTES, STATE_BYTES, ZERO_PAGE, state_cycle, state_flaw
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["Delta", "delta_tail", "open_delta", "write_delta"]
+
+MAGIC = b"orchdlt\n"
+VERSION = 1
+HEADER = struct.Struct("<8sIIQQQQQ16s16s16s")
+DIGEST_BYTES = 16
+
+
+def _digest(data: bytes | memoryview) -> bytes:
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+
+
+def _pack_header(entries: int, slots: int, state: bytes, index: bytes) -> bytes:
+    offset = PAGE_BYTES * (1 + slots)
+    fields = (
+        *(MAGIC, VERSION, PAGE_BYTES, entries, slots, offset, STATE_BYTES, state_cycle(state)),
+        *(_digest(state), _digest(index)),
+    )
+    head = HEADER.pack(*fields, bytes(DIGEST_BYTES))
+    return HEADER.pack(*fields, _digest(head)).ljust(PAGE_BYTES, b"\0")
+
+
+def delta_tail(pages: Sequence[int], slots: int, state: bytes) -> tuple[bytes, bytes]:
+    """Give the header, and what stands behind the last slot: the state and the index."""
+    index = _index_bytes(pages)
+    return _pack_header(len(pages), slots, state, index), state + index
+
+
+def _index_bytes(pages: Sequence[int]) -> bytes:
+    index = array("Q", pages)
+    if index.itemsize != 8 or sys.byteorder != "little":
+        return struct.pack(f"<{len(pages)}Q", *pages)
+    return index.tobytes()
+
+
+def write_delta(path: Path, pages: Sequence[int], data: bytes | bytearray, state: bytes) -> None:
+    """Write a new delta; `data` holds the pages of `pages` without ZERO_PAGE, one after the other."""
+    slots = len(data) // PAGE_BYTES
+    header, tail = delta_tail(pages, slots, state)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+    try:
+        _write_all(fd, [header, data, tail])
+    finally:
+        os.close(fd)
+
+
+def _write_all(fd: int, parts: Iterable[bytes | bytearray]) -> None:
+    views = [memoryview(part) for part in parts if part]
+    while views:
+        written = os.writev(fd, views)
+        while views and written >= len(views[0]):
+            written -= len(views.pop(0))
+        if written:
+            views[0] = views[0][written:]
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A verified delta: its index as the core takes it, its state, and where its pages are mapped."""
+
+    path: Path
+    mapping: Mapping
+    index: Sequence[int]
+    state: bytes
+
+    @property
+    def first_page(self) -> int:
+        """Host address of its first page."""
+        return self.mapping.address + PAGE_BYTES
+
+
+def open_delta(path: Path, *, is_memory: Iterable[range]) -> Delta:
+    """Map a delta and verify all of it but the pages; `is_memory` are the valid page numbers.
+
+    Raises BadImage naming the file and the field.
+    """
+    mapping = map_file(path)
+    try:
+        return _verified(path, mapping, list(is_memory))
+    except BaseException:
+        mapping.close()
+        raise
+
+
+def _verified(path: Path, mapping: Mapping, is_memory: list[range]) -> Delta:
+    if mapping.length < 2 * PAGE_BYTES:
+        raise BadImage(path, "length", mapping.length, f"at least {2 * PAGE_BYTES} bytes")
+    header = mapping.read(0, HEADER.size)
+    magic, version, page, entries, slots, offset, state_bytes, cycle, state_sum, index_sum, own = (
+        HEADER.unpack(header)
+    )
+    if magic != MAGIC:
+        raise BadImage(path, "magic", magic, repr(MAGIC))
+    if version != VERSION:
+        raise BadImage(path, "version", version, f"{VERSION}, what this orchestra reads")
+    if _digest(header[:-DIGEST_BYTES] + bytes(DIGEST_BYTES)) != own:
+        raise BadImage(path, "header checksum", own.hex(), "the checksum of the header")
+    if (page, state_bytes) != (PAGE_BYTES, STATE_BYTES):
+        raise BadImage(path, "page and state bytes", (page, state_bytes), f"{PAGE_BYTES} each")
+    if offset != PAGE_BYTES * (1 + slots) or mapping.length != offset + STATE_BYTES + 8 * entries:
+        expected = f"{PAGE_BYTES * (1 + slots) + STATE_BYTES + 8 * entries} bytes"
+        raise BadImage(path, "length", mapping.length, expected)
+    state = mapping.read(offset, STATE_BYTES)
+    raw = mapping.read(offset + STATE_BYTES, 8 * entries)
+    if _digest(state) != state_sum:
+        raise BadImage(path, "state checksum", _digest(state).hex(), state_sum.hex())
+    if _digest(raw) != index_sum:
+        raise BadImage(path, "index checksum", _digest(raw).hex(), index_sum.hex())
+    if (flaw := state_flaw(state)) or state_cycle(state) != cycle:
+        raise BadImage(path, "state", flaw or "cycle", "what a machine can be in")
+    index = struct.unpack(f"<{entries}Q", raw)
+    stored = 0
+    for entry in index:
+        if entry == DEAD_SLOT:
+            stored += 1
+            continue
+        stored += not entry & ZERO_PAGE
+        number = entry & ~ZERO_PAGE
+        if not any(number in pages for pages in is_memory):
+            raise BadImage(path, "index", f"page {number:#x}", "pages of the machine's memory")
+    if stored != slots:
+        raise BadImage(path, "index", f"{stored} pages", f"{slots}, what the header says")
+    return Delta(path, mapping, index, state)

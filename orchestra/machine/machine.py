@@ -1,0 +1,570 @@
+"""One machine, blocking: create or open it, run it, look at it, fork it, store it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+from orchestra.errors import (
+    BadConfig,
+    BadImage,
+    GuestError,
+    MachineBusy,
+    MachineForked,
+    MachineTorn,
+)
+from orchestra.io import folder
+from orchestra.io.arena import Arena
+from orchestra.io.lock import try_lock, wait_lock
+from orchestra.io.reflink import CloneResult, clone_file, link_file
+
+from ._core import FOREVER, PAGE_BYTES, ZERO_PAGE, Core
+from .delta import delta_tail, write_delta
+from .image import plan_images
+from .layout import RX_LENGTH, RX_START, TX_LENGTH, TX_START
+from .record import Extent, ImageFile, Record, read_record, write_record
+from .registers import Registers
+from .request import Limits, Outcome, Request, RequestKind
+from .view import View, view_of_folder, view_of_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestra.io.lock import Lock
+
+    from .config import MachineConfig
+    from .image import ImagePlan
+    from .layout import Layout
+    from .stop import Stop
+
+__all__ = ["Machine", "SnapshotResult", "Storage"]
+
+Storage = Literal["memory", "backing"]
+TOP = "top"
+CONSOLE_SLICE = 1_000_000  # cycles between two looks at waiting console input
+STEP_CYCLES = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotResult:
+    """A published snapshot: where, at which cycle, how many pages its delta holds.
+
+    `methods` counts how its other files came there: "link", "reflink", "copy_file_range", "sparse".
+    """
+
+    directory: Path
+    cycle: int
+    pages: int
+    methods: dict[str, int]
+
+
+class Machine:
+    """A RISC-V machine for one thread at a time; MachineBusy is raised to a second one.
+
+    Made by `create`, `open` or `fork`. Use it as a context manager, or `close` it.
+    """
+
+    def __init__(self, view: View, storage: Storage) -> None:
+        self._view = view.acquire()
+        self._core = Core(view.layer)
+        self._storage = storage
+        self._record = view.record
+        self._turn = threading.Lock()
+        self._pid = os.getpid()
+        self._console = bytearray()
+        self._input = bytearray()
+        self._arenas: tuple[Arena, ...] = ()  # whose pages this machine's tree may show
+        self._arena: Arena | None = None  # the open top of a backing machine
+        self.reproducible = view.record.reproducible if view.record else True
+        self.registers = Registers(self._core)
+
+    # making one
+
+    @classmethod
+    def create(
+        cls,
+        config: MachineConfig,
+        directory: Path | str | None = None,
+        *,
+        storage: Storage | None = None,
+        durable: bool = False,
+    ) -> Self:
+        """Make a machine at reset; with a directory it is a folder there, else it is in memory.
+
+        `storage` is where the pages that change go: "backing", the folder's own files (default with
+        a directory), or "memory". Raises BadConfig, BadImage, FolderExists, MachineLocked.
+        """
+        plan = plan_images(config)
+        if directory is not None:
+            _create_folder(plan, Path(directory), durable=durable)
+            return cls.open(directory, storage=storage or "backing")
+        if storage == "backing":
+            raise BadConfig("storage", storage, "a directory to go with it")
+        locks = [
+            try_lock(source.path, _lock_mode(plan, source.name))
+            for source in plan.sources
+            if source.shared
+        ]
+        machine = cls(view_of_plan(plan, locks), "memory")
+        for number, page in plan.pages().items():
+            machine._core.write(number * PAGE_BYTES, bytes(page), virtual=False)
+        machine.checkpoint()
+        return machine
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path | str,
+        *,
+        storage: Storage = "memory",
+        wait_seconds: float | None = 0,
+        torn: Literal["refuse", "discard"] = "refuse",
+    ) -> Self:
+        """Open a machine's folder or a snapshot.
+
+        "memory" shares the folder with other readers and leaves it as it is; "backing" takes it for
+        writing and runs in it. `wait_seconds` is how long to wait for the lock (None: for ever).
+        Raises MachineLocked; MachineTorn when a writer died in it (`torn="discard"` goes back to the
+        last seal); BadImage for anything in the folder that is not as it must be.
+        """
+        directory = Path(os.path.abspath(directory))  # noqa: PTH100 - resolve() follows symlinks
+        if not directory.is_dir():
+            raise BadImage(directory, "type", "no such folder", "the folder of a machine")
+        mode = "exclusive" if storage == "backing" else "shared"
+        lock = (
+            try_lock(directory, mode)
+            if wait_seconds == 0
+            else wait_lock(directory, mode, wait_seconds)
+        )
+        return cls.open_locked(directory, lock, storage=storage, torn=torn)
+
+    @classmethod
+    def open_locked(
+        cls,
+        directory: Path,
+        lock: Lock,
+        *,
+        storage: Storage = "memory",
+        torn: Literal["refuse", "discard"] = "refuse",
+    ) -> Self:
+        """Open a folder whose lock the caller holds already; the machine closes it."""
+        try:
+            _check_torn(directory, storage, torn)
+            machine = cls(view_of_folder(directory, [lock]), storage)
+        except BaseException:
+            lock.close()
+            raise
+        return machine
+
+    # what it is
+
+    @property
+    def config(self) -> MachineConfig:
+        """Its configuration."""
+        return self._view.config
+
+    @property
+    def layout(self) -> Layout:
+        """Its memory map."""
+        return self._view.layout
+
+    @property
+    def directory(self) -> Path | None:
+        """The folder it was opened from."""
+        return self._view.directory
+
+    @property
+    def storage(self) -> Storage:
+        """Where its changed pages are."""
+        return self._storage
+
+    @property
+    def cycle(self) -> int:
+        """Cycles since reset."""
+        return self._core.cycle
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._core._pointer is None  # noqa: SLF001 - the core is ours
+
+    def __repr__(self) -> str:
+        where = self.directory or "memory"
+        return f"<Machine {where} {'closed' if self.closed else f'cycle {self.cycle}'}>"
+
+    # running
+
+    def run(self, until: int | None = None, *, max_cycles: int | None = None) -> Stop:
+        """Run to cycle `until`, for at most `max_cycles`, or until the machine stops for a reason.
+
+        Raises BackingFault when a page of a file cannot be read or written; the machine then stands
+        before that access, and the next `run` tries it again.
+        """
+        with self._exclusive():
+            end = FOREVER if until is None else until
+            if max_cycles is not None:
+                end = min(end, self.cycle + max_cycles)
+            if self._storage == "backing":
+                self._open_top()
+            while True:
+                part = end
+                if self._input:
+                    del self._input[: self._core.console_input(bytes(self._input))]
+                    part = min(end, self.cycle + CONSOLE_SLICE) if self._input else end
+                stop = self._core.run(part)
+                self._console += self._core.console_output()
+                if stop is not None and (part == end or stop.cycle != part):
+                    return stop
+
+    def interrupt(self) -> None:
+        """Make the run in progress, or the next one, return Interrupted; callable from any thread."""
+        self._core.interrupt()
+
+    def trace(self, until: int | None = None, *, max_cycles: int | None = None) -> Iterator[str]:
+        """Run instruction by instruction; yield a line for each, like Spike's commit log."""
+        from .trace import lines  # noqa: PLC0415 - seldom needed
+
+        end = FOREVER if until is None else until
+        if max_cycles is not None:
+            end = min(end, self.cycle + max_cycles)
+        with self._exclusive():
+            if self._storage == "backing":
+                self._open_top()
+            for line in lines(self._core, end):
+                self._console += self._core.console_output()
+                yield line
+
+    # requests
+
+    def receive_request(self) -> bytes:
+        """Return what the guest left in its tx buffer at its last yield."""
+        length = self._core.yield_length
+        if length > TX_LENGTH:
+            raise GuestError(f"a yield says it left {length} bytes in {TX_LENGTH} bytes of buffer")
+        return self.read(TX_START, length)
+
+    def send_response(self, data: bytes, reason: int = 0) -> None:
+        """Put `data` into the rx buffer of a guest that waits at a manual yield, and let it go on."""
+        if len(data) > RX_LENGTH:
+            raise ValueError(f"a response of {len(data)} bytes; the rx buffer holds {RX_LENGTH}")
+        with self._exclusive():
+            if not self._core.yielded:
+                raise MachineBusy("the guest does not wait for a request: run it to a manual yield")
+            self._core.write(RX_START, data, virtual=False)
+            self._core.answer(reason << 32 | len(data))
+
+    def advance(self, payload: bytes, limits: Limits | None = None) -> Outcome:
+        """Give the application an input; the machine changes only if the input is accepted."""
+        return _serve(self, "advance", payload, limits)
+
+    def inspect(self, payload: bytes, limits: Limits | None = None) -> Outcome:
+        """Ask the application a question in a fork; this machine does not change."""
+        with self.fork() as copy:
+            return _serve(copy, "inspect", payload, limits)
+
+    # memory and console
+
+    def read(self, address: int, length: int) -> bytes:
+        """Copy guest-physical memory; ValueError names the first address that is none."""
+        return self._read(address, length, virtual=False)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Change guest-physical memory."""
+        self._write(address, data, virtual=False)
+
+    def read_virtual(self, address: int, length: int) -> bytes:
+        """Copy memory through the present translation, whatever its permissions."""
+        return self._read(address, length, virtual=True)
+
+    def write_virtual(self, address: int, data: bytes) -> None:
+        """Change memory through the present translation, whatever its permissions."""
+        self._write(address, data, virtual=True)
+
+    def _read(self, address: int, length: int, *, virtual: bool) -> bytes:
+        with self._exclusive():
+            result = self._core.read(address, length, virtual=virtual)
+        if isinstance(result, int):
+            raise ValueError(f"{result:#x} is not memory of this machine")
+        return result
+
+    def _write(self, address: int, data: bytes, *, virtual: bool) -> None:
+        with self._exclusive():
+            if self._storage == "backing":
+                self._open_top()
+            failure = self._core.write(address, data, virtual=virtual)
+        if failure is not None:
+            raise ValueError(f"{failure:#x} is not writable memory of this machine")
+
+    def console_output(self) -> bytes:
+        """Take what the guest printed since the last call."""
+        data = bytes(self._console)
+        del self._console[: len(data)]
+        return data
+
+    def console_input(self, data: bytes) -> None:
+        """Type at the guest's console; from now on the machine is not reproducible."""
+        self.reproducible = False
+        self._input += data
+
+    # copies
+
+    def checkpoint(self) -> None:
+        """Remember this state for `rollback`; it replaces the one remembered before."""
+        with self._exclusive():
+            if self._storage == "backing":
+                self._open_top()
+            self._core.seal()
+
+    def rollback(self) -> None:
+        """Return to the state of the last checkpoint, fork or snapshot."""
+        with self._exclusive():
+            self._core.rollback()
+            self._console.clear()
+            self._input.clear()
+
+    def fork(self) -> Self:
+        """Return an independent copy in memory; it shares all pages until one of the two writes."""
+        with self._exclusive():
+            layer = self._core.seal()
+        copy = type(self).__new__(type(self))
+        copy._view = self._view.acquire()
+        copy._core = Core(layer)
+        copy._storage = "memory"
+        copy._record = self._record
+        copy._turn = threading.Lock()
+        copy._pid = self._pid
+        copy._console = bytearray()
+        copy._input = bytearray(self._input)
+        copy._arenas = self._arenas
+        copy._arena = None
+        copy.reproducible = self.reproducible
+        copy.registers = Registers(copy._core)
+        return copy
+
+    def digest(self) -> str:
+        """Hash the whole state: registers, devices and every page that is not all zeros (BLAKE2b).
+
+        Two machines with the same digest behave the same from here on.
+        """
+        with self._exclusive():
+            total = hashlib.blake2b(self._core.state, digest_size=32)
+            for number, page in self._core.collect():
+                total.update(number.to_bytes(8, "little"))
+                total.update(page)
+        return total.hexdigest()
+
+    def snapshot(self, directory: Path | str, *, durable: bool = False) -> SnapshotResult:
+        """Publish the machine's state as a new folder, whole or not at all, and go on running.
+
+        With `durable` it survives a power failure; else, like any file, when the page cache is
+        written back. Raises FolderExists, BackingFault and OSError (a full disk).
+        """
+        with self._exclusive():
+            if self._storage == "backing":
+                self._seal_top(durable=durable)
+            return self._publish(Path(directory), durable=durable)
+
+    def close(self) -> None:
+        """End it; a backing machine first seals its pages in its folder. Twice is fine."""
+        if self.closed:
+            return
+        with self._turn:
+            try:
+                if self._storage == "backing" and os.getpid() == self._pid:
+                    self._seal_top(durable=False)
+            finally:
+                self._core.close()
+                self._arenas = ()
+                self._view.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_turn", None) is not None and not self.closed:
+            self._core.close()
+            self._view.release()
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        if not self._turn.acquire(blocking=False):
+            raise MachineBusy("this machine is in use on another thread")
+        try:
+            if self._storage == "backing" and os.getpid() != self._pid:
+                raise MachineForked("this machine's files belong to the process that opened it")
+            yield
+        finally:
+            self._turn.release()
+
+    # files
+
+    def _open_top(self) -> None:
+        """Give a backing machine the file its new pages go to."""
+        if self._arena is not None:
+            return
+        assert self.directory is not None
+        arena = Arena.on_file(self.directory / TOP, first_offset=PAGE_BYTES)
+        self._core.set_arena(Arena.grow_function, arena.context)
+        self._arena = arena
+        self._arenas = (*self._arenas, arena)
+
+    def _seal_top(self, *, durable: bool) -> None:
+        """Turn the open top into the folder's next delta, without copying its pages."""
+        arena, record = self._arena, self._record
+        if arena is None:
+            return
+        assert self.directory is not None
+        assert record is not None
+        layer = self._core.seal()
+        pages = self._core.slots()
+        state = self._core.state
+        top = self.directory / TOP
+        if not pages and state == self._view.layer.state and record.cycle == self.cycle:
+            top.unlink()
+        else:
+            arena.trim(len(pages) * PAGE_BYTES)
+            header, tail = delta_tail(pages, len(pages), state)
+            arena.write_file(PAGE_BYTES * (1 + len(pages)), tail)
+            arena.write_file(0, header)
+            if durable:
+                arena.sync()
+            name = f"{len(record.deltas)}.delta"
+            top.chmod(0o444)
+            top.rename(self.directory / name)
+            self._record = _with(record, self, deltas=(*record.deltas, name))
+            write_record(self.directory, self._record, new=False, durable=durable)
+        layer.set_stored()
+        self._arena = None
+
+    def _publish(self, target: Path, *, durable: bool) -> SnapshotResult:
+        plan, record = self._view.plan, self._record
+        methods: dict[str, int] = {}
+
+        def count(result: CloneResult) -> None:
+            methods[result.method] = methods.get(result.method, 0) + 1
+
+        with folder.publish(target, durable=durable) as temporary:
+            if plan is not None:
+                for source in plan.sources:
+                    count(clone_file(source.path.resolve(), temporary / source.name))
+                base = _record_of_plan(plan, temporary)
+            else:
+                assert record is not None
+                assert self.directory is not None
+                for image in record.images:
+                    copy = clone_file if image.shared else link_file
+                    count(copy(self.directory / image.file, temporary / image.file))
+                for name in record.deltas:
+                    count(link_file(self.directory / name, temporary / name))
+                base = record
+            pages = 0
+            deltas = base.deltas
+            if self._storage == "memory":
+                numbers, addresses = self._core.unstored()
+                order = sorted(range(len(numbers)), key=numbers.__getitem__)
+                data, zeros = self._core.gather([addresses[index] for index in order])
+                entries = [
+                    numbers[index] | (ZERO_PAGE if zero else 0)
+                    for index, zero in zip(order, zeros, strict=True)
+                ]
+                name = f"{len(deltas)}.delta"
+                write_delta(temporary / name, entries, data, self._core.state)
+                deltas = (*deltas, name)
+                pages = len(entries)
+            parent = None if record is None else record.id
+            write_record(
+                temporary, _with(base, self, deltas=deltas, parent=parent), new=True
+            )
+        return SnapshotResult(target, self.cycle, pages, methods)
+
+
+def _with(
+    record: Record, machine: Machine, *, deltas: tuple[str, ...], parent: str | None = None
+) -> Record:
+    import msgspec  # noqa: PLC0415
+
+    return msgspec.structs.replace(
+        record,
+        id=secrets.token_hex(16),
+        parent=parent or record.id,
+        cycle=machine.cycle,
+        reproducible=machine.reproducible,
+        deltas=deltas,
+    )
+
+
+def _serve(
+    machine: Machine, kind: RequestKind, payload: bytes, limits: Limits | None
+) -> Outcome:
+    request = Request(machine, kind, payload, limits)
+    while not request.step(STEP_CYCLES)[1]:
+        pass
+    return request.outcome
+
+
+def _lock_mode(plan: ImagePlan, name: str) -> Literal["shared", "exclusive"]:
+    content = plan.layout.range(name.removesuffix(".img"))
+    return "exclusive" if content.writable else "shared"
+
+
+def _record_of_plan(plan: ImagePlan, directory: Path) -> Record:
+    """Say what a folder holds into which the plan's files were just copied."""
+    return Record(
+        id=secrets.token_hex(16),
+        parent=None,
+        cycle=0,
+        reproducible=True,
+        config=plan.config.detached(),
+        images=tuple(
+            ImageFile(source.name, (directory / source.name).stat().st_size, source.shared)
+            for source in plan.sources
+        ),
+        extents=tuple(Extent(*extent) for extent in _by_file(plan)),
+        deltas=(),
+        tohost=plan.tohost,
+        fromhost=plan.fromhost,
+    )
+
+
+def _by_file(plan: ImagePlan) -> Iterator[tuple[str, int, int, int]]:
+    for name, offset, address, length in plan.extents:
+        yield name, offset, address, length
+
+
+def _create_folder(plan: ImagePlan, directory: Path, *, durable: bool) -> None:
+    with folder.publish(directory, durable=durable) as temporary:
+        for source in plan.sources:
+            clone_file(source.path.resolve(), temporary / source.name)
+            if not source.shared:
+                (temporary / source.name).chmod(0o444)
+        view = view_of_plan(plan, [])
+        state = view.layer.state
+        view.acquire().release()
+        pages = plan.pages()
+        write_delta(temporary / "0.delta", list(pages), b"".join(pages.values()), state)
+        record = _record_of_plan(plan, temporary)
+        import msgspec  # noqa: PLC0415
+
+        record = msgspec.structs.replace(record, deltas=("0.delta",))
+        write_record(temporary, record, new=True)
+
+
+def _check_torn(directory: Path, storage: Storage, torn: Literal["refuse", "discard"]) -> None:
+    top = directory / TOP
+    if not os.path.lexists(top):
+        return
+    if torn == "discard":
+        if storage == "backing":
+            top.unlink()
+        return
+    record = read_record(directory)
+    raise MachineTorn(directory, f"its own, sealed at cycle {record.cycle}")

@@ -1,0 +1,203 @@
+"""A view: the mapped files, the board and the base layer that all machines started from it share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestra.errors import BadImage
+from orchestra.io import folder
+from orchestra.io.mapping import Mapping, map_file
+
+from ._core import (
+    BLOCK,
+    EXECUTE,
+    GUEST,
+    PAGE_BYTES,
+    RANDOM,
+    READ,
+    SHARED_EXTENT,
+    WRITE,
+    Board,
+    Layer,
+)
+from .delta import open_delta
+from .layout import DTB_START, Layout, plan_layout
+from .record import Record, read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestra.io.lock import Lock
+
+    from .config import MachineConfig
+    from .image import ImagePlan
+
+__all__ = ["View", "view_of_folder", "view_of_plan"]
+
+
+@dataclass(slots=True)
+class View:
+    """What a machine needs to exist; it lives as long as a machine that was started from it."""
+
+    config: MachineConfig
+    layout: Layout
+    board: Board
+    layer: Layer
+    mappings: list[Mapping]
+    locks: list[Lock]
+    record: Record | None = None  # of its folder
+    directory: Path | None = None
+    plan: ImagePlan | None = None  # when there is no folder
+    users: int = 0
+
+    def acquire(self) -> View:
+        """Count one more machine."""
+        self.users += 1
+        return self
+
+    def release(self) -> None:
+        """Count one machine less; the last one unmaps and unlocks."""
+        self.users -= 1
+        if self.users:
+            return
+        del self.layer, self.board
+        for mapping in self.mappings:
+            mapping.close()
+        for lock in self.locks:
+            lock.close()
+
+
+def make_board(
+    config: MachineConfig,
+    layout: Layout,
+    extents: Sequence[tuple[int, int, int, bool]],
+    tohost: int | None,
+    fromhost: int | None,
+) -> Board:
+    """Build the core's board; `extents` are (address, length, host address, shared), ascending."""
+    devices = config.devices
+    names = ["syscon"]
+    names += [name for name in ("uart", "htif", "cmio") if getattr(devices, name)]
+    board = Board(
+        cycles_per_tick=config.processor.cycles_per_tick,
+        devices=names,
+        watched=tohost,
+        watched_fromhost=fromhost,
+    )
+    for item in layout.memory:
+        flags = READ * item.readable | WRITE * (item.writable and item.name != "rx")
+        flags |= EXECUTE * item.executable | GUEST * item.guest_visible
+        board.add_range(item.start, item.length, flags)
+    for address, length, host, shared in extents:
+        board.add_extent(address, length, host, SHARED_EXTENT if shared else 0)
+    for slot in layout.virtio:
+        if slot.drive is None:
+            seed = (config.seed * 0x9E3779B97F4A7C15 + slot.index + 1) & (1 << 64) - 1
+            board.set_virtio(slot.index, RANDOM, 0, 0, read_only=False, seed=seed)
+        else:
+            content = layout.range(slot.drive)
+            board.set_virtio(
+                slot.index,
+                BLOCK,
+                content.start,
+                content.content_length,
+                read_only=slot.read_only,
+                seed=0,
+            )
+    return board
+
+
+def view_of_plan(plan: ImagePlan, locks: list[Lock]) -> View:
+    """Map the user's own files; nothing is copied but the edges of pages."""
+    mappings: dict[str, Mapping] = {}
+    writable = {item.name for item in plan.layout.memory if item.writable}
+    for source in plan.sources:
+        shared = source.shared and source.name.removesuffix(".img") in writable
+        mappings[source.name] = map_file(
+            source.path.resolve(), mode="shared" if shared else "read"
+        )
+    shared_names = {
+        source.name for source in plan.sources if mappings[source.name].mode == "shared"
+    }
+    extents = [
+        (address, length, mappings[name].address + offset, name in shared_names)
+        for name, offset, address, length in plan.extents
+    ]
+    board = make_board(plan.config, plan.layout, extents, plan.tohost, plan.fromhost)
+    layer = Layer.build(board, None, board.reset_state(plan.entry, DTB_START))
+    kept = list(mappings.values())
+    return View(plan.config, plan.layout, board, layer, kept, locks, plan=plan)
+
+
+def view_of_folder(directory: Path, locks: list[Lock]) -> View:
+    """Map a machine's folder: verify its record, images and deltas, and stack the layers."""
+    record = read_record(directory)
+    layout = plan_layout(record.config)
+    mappings: list[Mapping] = []
+    try:
+        board = _board_of(directory, record, layout, mappings)
+        layer = _layers_of(directory, record, layout, board, mappings)
+    except BaseException:
+        for mapping in mappings:
+            mapping.close()
+        raise
+    return View(
+        record.config, layout, board, layer, mappings, locks, record=record, directory=directory
+    )
+
+
+def _board_of(
+    directory: Path, record: Record, layout: Layout, mappings: list[Mapping]
+) -> Board:
+    path = directory / "machine.json"
+    files: dict[str, tuple[Mapping, bool]] = {}
+    for image in record.images:
+        if not image.length:
+            continue
+        mapping = map_file(
+            folder.child(directory, image.file),
+            mode="shared" if image.shared else "read",
+            expected_length=image.length,
+        )
+        mappings.append(mapping)
+        files[image.file] = mapping, image.shared
+    extents = []
+    end = 0
+    for extent in record.extents:
+        if extent.file not in files:
+            raise BadImage(path, "extents.file", extent.file, "one of its images")
+        mapping, shared = files[extent.file]
+        if extent.address < end or (extent.address | extent.offset | extent.length) % PAGE_BYTES:
+            raise BadImage(path, "extents.address", hex(extent.address), "whole pages, ascending")
+        if extent.offset + extent.length > -(-mapping.length // PAGE_BYTES) * PAGE_BYTES:
+            raise BadImage(path, "extents.length", extent.length, f"a part of {extent.file}")
+        end = extent.address + extent.length
+        if not any(
+            item.start <= extent.address and end <= item.end and item.shared == shared
+            for item in layout.memory
+        ):
+            raise BadImage(path, "extents.address", hex(extent.address), "a place in memory")
+        host = mapping.address + extent.offset
+        extents.append((extent.address, extent.length, host, shared))
+    return make_board(record.config, layout, extents, record.tohost, record.fromhost)
+
+
+def _layers_of(
+    directory: Path, record: Record, layout: Layout, board: Board, mappings: list[Mapping]
+) -> Layer:
+    if not record.deltas:
+        raise BadImage(directory / "machine.json", "deltas", [], "at least one")
+    pages = [
+        range(item.start // PAGE_BYTES, item.end // PAGE_BYTES) for item in layout.memory
+    ]
+    layer = None
+    for name in record.deltas:
+        delta = open_delta(folder.child(directory, name), is_memory=pages)
+        mappings.append(delta.mapping)
+        layer = Layer.build(board, layer, delta.state)
+        layer.add_pages(delta.index, delta.first_page)
+    assert layer is not None
+    layer.set_stored()
+    return layer
