@@ -152,6 +152,9 @@ def test_a_file_that_is_missing_or_empty_is_named_by_its_field(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(BadConfig, match=r"boot\.images\[0\]\.path"):
         boot_facts(pipe)
+    unreadable = MachineConfig(boot=Boot(images=(Image(Path("/proc/self/mem")),)))
+    with pytest.raises(BadConfig, match="Input/output error"):
+        boot_facts(unreadable)
     (tmp_path / "none").touch()
     with pytest.raises(BadConfig, match="not empty"):
         boot_facts(MachineConfig(boot=boot))

@@ -266,6 +266,11 @@ def test_the_error_shows_the_value_that_was_found():
     assert (caught.value.field, caught.value.found) == ("drives[1].length", 700)
 
 
+def test_a_field_named_like_a_message_is_refused_all_the_same():
+    with pytest.raises(BadConfig):
+        from_builtins({"x - at `$.ram.y": 1})
+
+
 def test_configs_made_in_python_are_checked_alike():
     with pytest.raises(BadConfig, match=r"ram\.length"):
         MachineConfig(ram=Ram(5))
@@ -309,7 +314,7 @@ def test_the_length_of_a_drive_comes_from_its_file_rounded_up(tmp_path, kind, le
 def test_a_drive_may_be_longer_than_its_file_but_not_shorter(tmp_path):
     path = tmp_path / "drive.img"
     path.write_bytes(bytes(1024))
-    longer = MachineConfig(drives=(Drive("a", path=path, length=1 * MIB),))
+    longer = MachineConfig(drives=(Drive("a", path=path, length=MIB), Drive("b", length=MIB)))
     assert resolve(longer) == longer
     with pytest.raises(BadConfig, match="at least 1024"):
         resolve(MachineConfig(drives=(Drive("a", path=path, length=512),)))
