@@ -15,7 +15,7 @@ from anyio import to_thread
 from orchestra.errors import MachineBusy
 from orchestra.machine.request import Limits, Outcome, Request
 from orchestra.sched.events import Call, Journal, Logger, following
-from orchestra.sched.inspection import InspectPool, View
+from orchestra.sched.inspection import InspectPool, Leases
 from orchestra.sched.jobs import Job, MachineLike, RequestJob, RunJob
 from orchestra.sched.plan import NO_DEADLINE, Priority, Share
 from orchestra.sched.scheduler import Scheduler
@@ -137,7 +137,7 @@ class Fleet:
         """
         name = name or machine_name(template)
         pool = InspectPool(
-            self._scheduler, self._journal, self._view, Share(name, weight), size, queue
+            self._scheduler, self._journal, self._make_leases, Share(name, weight), size, queue
         )
         await pool.open(template)
         self._pools.append(pool)
@@ -272,11 +272,11 @@ class Fleet:
     async def _open(self, directory: Path | str, storage: str) -> Any:
         raise NotImplementedError
 
-    async def _view(self, template: Any) -> View:
+    async def _make_leases(self, template: Any) -> Leases:
         """Make what a pool leases from."""
         if hasattr(template, "fork"):
-            return View(await self.fork(template))
-        return View(await self._open(template, "memory"))
+            return Leases(await self.fork(template))
+        return Leases(await self._open(template, "memory"))
 
     def summary(self) -> dict[str, Any]:
         """Return what the fleet did, for its last event."""

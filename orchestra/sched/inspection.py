@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from orchestra.sched.plan import Share
     from orchestra.sched.scheduler import Scheduler
 
-__all__ = ["InspectPool", "View"]
+__all__ = ["InspectPool", "Leases"]
 
 
-class View:
+class Leases:
     """A template and the leases made of it; closed when it is retired and all leases are back.
 
     Used by all workers at once. A lease that comes back is rolled back to the template's state and
@@ -109,7 +109,7 @@ class InspectPool:
         self,
         scheduler: Scheduler,
         journal: Journal,
-        make_view: Callable[[Any], Awaitable[View]],
+        make_leases: Callable[[Any], Awaitable[Leases]],
         share: Share,
         size: int,
         queue: int,
@@ -117,7 +117,7 @@ class InspectPool:
         self.name = share.name
         self._scheduler = scheduler
         self._journal = journal
-        self._make_view = make_view
+        self._make_leases = make_leases
         self._share = share
         self._room = Room(size, queue)
         self._running = 0
@@ -125,7 +125,7 @@ class InspectPool:
         self._jobs: set[InspectJob] = set()
         self._ended = self._refused = self._publications = 0
         self._began = scheduler.clock.now()
-        self._view: View | None = None
+        self._leases: Leases | None = None
 
     async def inspect(
         self,
@@ -161,8 +161,8 @@ class InspectPool:
     async def publish(self, template: MachineLike | Path | str) -> None:
         """Answer from another state from now on; queries that run finish on the old one."""
         began = self._scheduler.clock.now()
-        view = await self._make_view(template)
-        old, self._view = self._view, view
+        view = await self._make_leases(template)
+        old, self._leases = self._leases, view
         self._publications += 1
         self._journal.info(
             "pool.published",
@@ -171,16 +171,16 @@ class InspectPool:
             duration=self._scheduler.clock.now() - began,
         )
         if self._room.closed:  # it was closed while we made the view
-            self._view, old = None, view
+            self._leases, old = None, view
         if old is not None:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(old.retire)
-        if self._view is None:
+        if self._leases is None:
             raise MachineClosed("the pool is closed")
 
     async def open(self, template: MachineLike | Path | str) -> None:
         """Make the first view; the fleet does it."""
-        self._view = await self._make_view(template)
+        self._leases = await self._make_leases(template)
         self._journal.info(
             "pool.opened", machine=self.name, size=self._room.size, queue=self._room.queue
         )
@@ -190,7 +190,7 @@ class InspectPool:
         self._room.close()
         for job in list(self._jobs):
             await self._scheduler.cancel(job)
-        view, self._view = self._view, None
+        view, self._leases = self._leases, None
         if view is not None:
             await to_thread.run_sync(view.retire)
         self._journal.info(
@@ -207,15 +207,15 @@ class InspectPool:
             size=self._room.size,
             running=self._running,
             waiting=self._room.inside - self._running + self._room.outside,
-            warm=self._view.warm if self._view is not None else 0,
+            warm=self._leases.warm if self._leases is not None else 0,
             ended=self._ended,
             refused=self._refused,
             publications=self._publications,
         )
 
-    def current_view(self) -> View:
+    def current_leases(self) -> Leases:
         """Return what to lease from; workers call it."""
-        view = self._view
+        view = self._leases
         if view is None:
             raise MachineClosed("the pool is closed")
         return view
@@ -241,7 +241,7 @@ class InspectPool:
             )
             raise
         clock = self._scheduler.clock
-        job = InspectJob(self.current_view, self._share, deadline, query, limits, clock.now)
+        job = InspectJob(self.current_leases, self._share, deadline, query, limits, clock.now)
         if call is not None:
             job.said, job.hear = deque(), call.hear
         job.then = self._left

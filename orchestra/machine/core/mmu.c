@@ -141,6 +141,8 @@ bool engine_open(machine *m) {
         engine *e = calloc(1, sizeof *e);
         if (!e) return false;
         m->engine = e;
+        for (unsigned i = 1; i < sizeof e->scratch / sizeof *e->scratch; i++)
+            e->scratch[i].handler = interpreter_handlers()[OP_STEP_DONE * 4];
         engine_flush(m);
     }
     return m->engine;
