@@ -20,7 +20,7 @@ NAME = "machine.json"
 FORMAT = 1
 MAX_BYTES = 1 << 20
 _Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z", max_length=128)]
-_Number = Annotated[int, Meta(ge=0, lt=1 << 63)]
+_Number = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class ImageFile(Struct, frozen=True, forbid_unknown_fields=True):
