@@ -116,8 +116,6 @@ INLINE uint64_t pack(Format f, Number x, unsigned rm, uint32_t *flags) {
 
 /* ---- arithmetic ---- */
 
-INLINE uint64_t mask_if(bool condition) { return 0 - (uint64_t)condition; }
-
 /* The sign of a sum that is zero: that of both addends if they agree, else + except when rounding down. */
 INLINE uint64_t zero_sum(Format f, bool a, bool b, unsigned rm) {
     return with_sign(f, a == b ? a : rm == FLOAT_RDN, 0);
@@ -132,13 +130,23 @@ INLINE uint64_t add_special(Format f, uint64_t a, uint64_t b, uint32_t *flags) {
 
 INLINE uint64_t add(Format f, uint64_t a, uint64_t b, unsigned rm, uint32_t *flags) {
     if (UNLIKELY(is_special(f, a) || is_special(f, b))) return add_special(f, a, b, flags);
-    /* Masks instead of branches: signs and sizes of operands are hard to predict. */
-    uint64_t swap = (a ^ b) & mask_if(magnitude(f, a) < magnitude(f, b));
-    Number x = unpack(f, a ^ swap), y = unpack(f, b ^ swap);
-    uint64_t addend = shift_sticky(y.significand, x.exponent - y.exponent);
-    uint64_t subtract = mask_if(x.sign != y.sign);
-    x.significand += (addend ^ subtract) - subtract;
-    if (UNLIKELY(x.significand == 0)) return zero_sum(f, x.sign, y.sign, rm);
+    Number x = unpack(f, a), y = unpack(f, b);
+    if (x.exponent < y.exponent) {
+        Number swap = x;
+        x = y;
+        y = swap;
+    }
+    y.significand = shift_sticky(y.significand, x.exponent - y.exponent);
+    if (x.sign == y.sign) {
+        x.significand += y.significand;
+    } else if (x.significand >= y.significand) {
+        x.significand -= y.significand;
+    } else {
+        y.significand -= x.significand;
+        x.significand = y.significand;
+        x.sign = y.sign;
+    }
+    if (x.significand == 0) return zero_sum(f, x.sign, y.sign, rm);
     return pack(f, x, rm, flags);
 }
 
@@ -235,21 +243,27 @@ INLINE uint64_t multiply_add(Format f, uint64_t a, uint64_t b, uint64_t c, unsig
     if (UNLIKELY(is_special(f, a) || is_special(f, b) || is_special(f, c)))
         return fma_special(f, a, b, c, flags);
     Number x = unpack(f, a), y = unpack(f, b), z = unpack(f, c);
-    u128 product = (u128)x.significand * y.significand; /* leading one at bit 124 or 125, or no bit at all */
+    bool sign = x.sign != y.sign;
+    u128 sum = (u128)x.significand * y.significand; /* leading one at bit 124 or 125, or no bit at all */
     u128 addend = (u128)z.significand << LEADING;
-    int exponent = x.exponent + y.exponent,
-        distance = exponent - z.exponent; /* exponents are those of bit 124 */
-    bool product_sign = x.sign != y.sign, swapped = distance < 0;
+    int exponent = x.exponent + y.exponent; /* of bit 124 */
+    int distance = exponent - z.exponent;
 
-    u128 swap = (product ^ addend) & (0 - (u128)swapped);
-    addend = shift_sticky_128(addend ^ swap, swapped ? -distance : distance);
-    u128 subtract = 0 - (u128)(product_sign != z.sign);
-    u128 sum = (product ^ swap) + ((addend ^ subtract) - subtract);
-    if (UNLIKELY(sum == 0)) return zero_sum(f, product_sign, z.sign, rm);
-    bool negative = sum >> 127 != 0; /* below 2^127 in size, so that is its sign */
-    sum = (sum ^ (0 - (u128)negative)) + negative;
-    bool sign = (swapped ? z.sign : product_sign) != negative;
-    if (swapped) exponent = z.exponent;
+    if (distance >= 0) {
+        addend = shift_sticky_128(addend, distance);
+    } else {
+        sum = shift_sticky_128(sum, -distance);
+        exponent = z.exponent;
+    }
+    if (sign == z.sign) {
+        sum += addend;
+    } else if (sum >= addend) {
+        sum -= addend;
+    } else {
+        sum = addend - sum;
+        sign = z.sign;
+    }
+    if (sum == 0) return zero_sum(f, sign, z.sign, rm);
 
     uint64_t high = (uint64_t)(sum >> 64);
     if (high == 0) return pack(f, (Number){(uint64_t)sum, exponent - LEADING, sign}, rm, flags);
