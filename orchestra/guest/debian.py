@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import lzma
@@ -243,18 +244,22 @@ def _download(apt: Apt, target: Path, progress: Progress | None) -> None:
         raise DownloadFailed(f"linux-image-riscv64 depends on {depends!r}, not on a kernel")
     names = [match[0], "opensbi", "busybox-static"]
     debs = apt.download(names, progress)
-    shutil.rmtree(target, ignore_errors=True)
-    with publish(target) as folder:
-        _unpack(debs[names[0]], folder, _kernel_member)
-        _unpack(debs["opensbi"], folder, {_FIRMWARE: "fw_jump.bin"}.get)
-        _unpack(debs["busybox-static"], folder, _busybox_member)
+    wanted = (_kernel_member, {_FIRMWARE: "fw_jump.bin"}.get, _busybox_member)
+    fresh = target.with_name(f".{target.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    with publish(fresh) as folder:
+        for done, (name, member) in enumerate(zip(names, wanted, strict=True), start=1):
+            _unpack(debs[name], folder, member)
+            if progress is not None:
+                progress("unpacking", done / len(names))
         _check(folder)
         files = {path.name: (path.stat().st_size, _digest(path)) for path in folder.iterdir()}
         versions = {name: apt.field(name, "Version") for name in names}
         manifest = _Manifest(versions, match[1], files)
-        (folder / "manifest.json").write_bytes(
-            msgspec.json.format(msgspec.json.encode(manifest), indent=1)
-        )
+        text = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+        (folder / "manifest.json").write_bytes(text)
+    shutil.rmtree(target, ignore_errors=True)
+    fresh.rename(target)
 
 
 def _unpack(deb: Path, folder: Path, wanted: Callable[[str], str | None]) -> None:
@@ -262,6 +267,7 @@ def _unpack(deb: Path, folder: Path, wanted: Callable[[str], str | None]) -> Non
     command = ["dpkg-deb", "--fsys-tarfile", str(deb)]
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE) as process,
+        contextlib.suppress(tarfile.ReadError),  # dpkg-deb has said why on stderr
         tarfile.open(fileobj=process.stdout, mode="r|") as members,
     ):
         for member in members:
