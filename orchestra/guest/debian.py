@@ -244,7 +244,7 @@ def _download(apt: Apt, target: Path, progress: Progress | None) -> None:
         raise DownloadFailed(f"linux-image-riscv64 depends on {depends!r}, not on a kernel")
     names = [match[0], "opensbi", "busybox-static"]
     debs = apt.download(names, progress)
-    wanted = (_kernel_member, {_FIRMWARE: "fw_jump.bin"}.get, _busybox_member)
+    wanted = (_kernel_member, _firmware_member, _busybox_member)
     fresh = target.with_name(f".{target.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     with publish(fresh) as folder:
@@ -287,6 +287,10 @@ def _kernel_member(name: str) -> str | None:
         return "Image"
     module = re.fullmatch(r"(.+)\.ko(\.xz)?", path.name)
     return f"{module[1]}.ko" if module and module[1] in MODULES else None
+
+
+def _firmware_member(name: str) -> str | None:
+    return "fw_jump.bin" if name == _FIRMWARE else None
 
 
 def _busybox_member(name: str) -> str | None:

@@ -4,6 +4,7 @@ import ctypes
 import mmap
 import subprocess
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from orchestra.guest.build import HERE
 
@@ -39,15 +40,15 @@ class Answer:
     verdict: str = ""
     code: int = 0
     exception: bytes = b""
-    outputs: list = field(default_factory=list)
-    reports: list = field(default_factory=list)
-    progress: list = field(default_factory=list)
+    outputs: list[bytes] = field(default_factory=list)
+    reports: list[bytes] = field(default_factory=list)
+    progress: list[int] = field(default_factory=list)
 
 
-def build(folder, compiler="cc"):
+def build(folder: Path) -> ctypes.CDLL:
     """Compile the ledger into a shared library and load it."""
     sources = [HERE / "ledger/ledger.c", HERE / "ledger/text.c"]
-    command = [compiler, *FLAGS, *TRAPS, *sources, "-o", folder / "ledger.so"]
+    command: list[str | Path] = ["cc", *FLAGS, *TRAPS, *sources, "-o", folder / "ledger.so"]
     subprocess.run(command, check=True)
     library = ctypes.CDLL(str(folder / "ledger.so"))
     library.ledger_bytes.restype = ctypes.c_uint64
@@ -58,18 +59,18 @@ def build(folder, compiler="cc"):
 class Ledger:
     """One ledger in memory that is zero, as the guest's is at reset."""
 
-    def __init__(self, library):
+    def __init__(self, library: ctypes.CDLL) -> None:
         self.library = library
         self.memory = mmap.mmap(-1, library.ledger_bytes())
         self.state = (ctypes.c_char * len(self.memory)).from_buffer(self.memory)
 
-    def advance(self, request):
+    def advance(self, request: str | bytes) -> Answer:
         return self._serve(ADVANCE, request)
 
-    def inspect(self, request):
+    def inspect(self, request: str | bytes) -> Answer:
         return self._serve(INSPECT, request)
 
-    def _serve(self, kind, request):
+    def _serve(self, kind: int, request: str | bytes) -> Answer:
         request = request.encode() if isinstance(request, str) else request
         exact = ctypes.create_string_buffer(request, len(request))  # nothing readable behind it
         answer, reply = Answer(), _Reply()

@@ -83,7 +83,7 @@ class Mirror:
         pool = self.root / "pool"
         pool.mkdir(parents=True, exist_ok=True)
         deb = pool / f"{name}.deb"
-        command = ["dpkg-deb", "--root-owner-group", "--build", tree, deb]
+        command: list[str | Path] = ["dpkg-deb", "--root-owner-group", "--build", tree, deb]
         subprocess.run(command, check=True, capture_output=True)
         shutil.rmtree(tree)
         data = deb.read_bytes()

@@ -15,7 +15,7 @@ PATHS = st.lists(NAMES.filter(lambda name: name not in {".", ".."}), min_size=1,
 CONTENTS = st.dictionaries(PATHS.map("/".join), st.binary(max_size=40), max_size=12)
 
 
-def without_clashes(contents):
+def without_clashes(contents: dict[str, bytes]) -> dict[str, bytes]:
     """Drop what would be below a file."""
     return {
         path: data
@@ -25,7 +25,7 @@ def without_clashes(contents):
 
 
 @given(CONTENTS)
-def test_every_file_comes_out_as_it_went_in(contents):
+def test_every_file_comes_out_as_it_went_in(contents: dict[str, bytes]) -> None:
     contents = without_clashes(contents)
     archive = Archive()
     for path, data in contents.items():
@@ -39,19 +39,19 @@ def test_every_file_comes_out_as_it_went_in(contents):
 
 
 @given(CONTENTS, st.integers())
-def test_the_order_of_adding_does_not_show(contents, seed):
-    contents = list(without_clashes(contents).items())
+def test_the_order_of_adding_does_not_show(contents: dict[str, bytes], seed: int) -> None:
+    items = list(without_clashes(contents).items())
     one, other = Archive(), Archive()
-    for path, data in contents:
+    for path, data in items:
         one.file(path, data)
-    random.Random(seed).shuffle(contents)
-    for path, data in contents:
+    random.Random(seed).shuffle(items)
+    for path, data in items:
         other.file(path, data)
     assert one.to_bytes() == other.to_bytes()
 
 
 @given(CONTENTS)
-def test_a_folder_comes_before_what_is_in_it(contents):
+def test_a_folder_comes_before_what_is_in_it(contents: dict[str, bytes]) -> None:
     archive = Archive()
     for path, data in without_clashes(contents).items():
         archive.file(path, data)
@@ -62,7 +62,7 @@ def test_a_folder_comes_before_what_is_in_it(contents):
             seen.add(path)
 
 
-def test_links_devices_and_modes_are_written_as_asked():
+def test_links_devices_and_modes_are_written_as_asked() -> None:
     archive = Archive()
     archive.symlink("bin/sh", "busybox")
     archive.device("dev/console", "char", 5, 1)
@@ -76,7 +76,7 @@ def test_links_devices_and_modes_are_written_as_asked():
     assert [found[path][0] for path in ("bin", "dev", "tmp")] == [0o40755, 0o40711, 0o41777]
 
 
-def test_no_two_entries_have_the_same_inode():
+def test_no_two_entries_have_the_same_inode() -> None:
     archive = Archive()
     for name in "abc":
         archive.file(f"folder/{name}", b"same")
@@ -84,7 +84,7 @@ def test_no_two_entries_have_the_same_inode():
     assert len(set(numbers)) == len(numbers) == 4
 
 
-def test_an_archive_is_whole_blocks():
+def test_an_archive_is_whole_blocks() -> None:
     archive = Archive()
     assert len(archive.to_bytes()) % 512 == 0
     archive.file("a", bytes(512))
@@ -94,12 +94,12 @@ def test_an_archive_is_whole_blocks():
 @pytest.mark.parametrize(
     "path", ["", "/", "/init", "a//b", "a/", "./a", "..", "a/../b", "a\0b", "TRAILER!!!"]
 )
-def test_a_path_that_is_none_is_refused(path):
+def test_a_path_that_is_none_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="is no relative path"):
         Archive().file(path, b"")
 
 
-def test_nothing_is_added_twice_or_below_a_file():
+def test_nothing_is_added_twice_or_below_a_file() -> None:
     archive = Archive()
     archive.file("a", b"")
     archive.folder("b")

@@ -1,5 +1,8 @@
 """The ledger's logic against a model of it in ten lines, and against anything at all."""
 
+from ctypes import CDLL
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,12 +12,12 @@ MAX = 2**64 - 1
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory):
+def library(tmp_path_factory: pytest.TempPathFactory) -> CDLL:
     return build(tmp_path_factory.mktemp("ledger"))
 
 
 @pytest.fixture
-def ledger(library):
+def ledger(library: CDLL) -> Ledger:
     return Ledger(library)
 
 
@@ -29,9 +32,8 @@ OPERATIONS = st.lists(
 )
 
 
-def apply(balances, operation, *words):
+def apply(balances: dict[str, int], operation: str, *names: str, amount: int) -> bool:
     """What the ledger must do; returns whether it accepts."""
-    *names, amount = words
     if not 0 < amount <= MAX:
         return False
     if operation == "mint":
@@ -48,12 +50,16 @@ def apply(balances, operation, *words):
 
 
 @given(OPERATIONS)
-def test_any_operations_end_in_the_state_the_model_ends_in(library, operations):
-    ledger, balances, accepted = Ledger(library), {}, []
+def test_any_operations_end_in_the_state_the_model_ends_in(
+    library: CDLL, operations: list[tuple[Any, ...]]
+) -> None:
+    ledger = Ledger(library)
+    balances: dict[str, int] = {}
+    accepted: list[bytes] = []
     for words in operations:
         line = " ".join(str(word) for word in words)
         answer = ledger.advance(line)
-        if apply(balances, *words):
+        if apply(balances, *words[:-1], amount=words[-1]):
             accepted.append(f"{len(accepted) + 1} {line}".encode())
             assert (answer.verdict, answer.outputs, answer.reports) == (
                 "accepted",
@@ -81,7 +87,9 @@ SENTENCES = st.lists(WORDS, max_size=5).map(lambda words: " ".join(words).encode
 @given(
     st.lists(st.tuples(st.booleans(), st.one_of(st.binary(max_size=200), SENTENCES)), max_size=8)
 )
-def test_any_bytes_are_answered_and_a_rejection_changes_nothing(library, requests):
+def test_any_bytes_are_answered_and_a_rejection_changes_nothing(
+    library: CDLL, requests: list[tuple[bool, bytes]]
+) -> None:
     ledger = Ledger(library)
     for advancing, request in requests:
         before = [ledger.inspect(line).reports for line in ("accounts", "total", "history 9")]
@@ -121,38 +129,38 @@ def test_any_bytes_are_answered_and_a_rejection_changes_nothing(library, request
         (f"halt {2**31}", f"number too large: {2**31}"),
     ],
 )
-def test_a_bad_advance_is_rejected_with_the_reason(ledger, request_, why):
+def test_a_bad_advance_is_rejected_with_the_reason(ledger: Ledger, request_: str, why: str) -> None:
     ledger.advance("mint rich 10")
     answer = ledger.advance(request_)
     assert (answer.verdict, answer.reports, answer.outputs) == ("rejected", [why.encode()], [])
 
 
 @pytest.mark.parametrize("question", ["mint alice 1", "fill 1 1"])
-def test_a_question_cannot_change_the_state(ledger, question):
+def test_a_question_cannot_change_the_state(ledger: Ledger, question: str) -> None:
     assert ledger.inspect(question).verdict == "rejected"
 
 
-def test_spaces_and_a_last_newline_do_not_matter(ledger):
+def test_spaces_and_a_last_newline_do_not_matter(ledger: Ledger) -> None:
     assert ledger.advance("  mint   alice  5 \n").outputs == [b"1 mint alice 5"]
 
 
-def test_failing_hands_over_the_message_as_it_is(ledger):
+def test_failing_hands_over_the_message_as_it_is(ledger: Ledger) -> None:
     answer = ledger.advance(b"fail \0 all\xff of it\n")
     assert (answer.verdict, answer.exception) == ("exception", b"\0 all\xff of it\n")
     assert ledger.inspect("fail").verdict == "exception"
 
 
-def test_an_echo_is_exact_whatever_the_bytes(ledger):
+def test_an_echo_is_exact_whatever_the_bytes(ledger: Ledger) -> None:
     data = bytes(range(256)) * 8191
     assert ledger.inspect(b"echo " + data).reports == [data]
 
 
-def test_halt_and_crash_are_left_to_the_machine(ledger):
+def test_halt_and_crash_are_left_to_the_machine(ledger: Ledger) -> None:
     assert (ledger.advance("halt 7").verdict, ledger.advance("halt 7").code) == ("halt", 7)
     assert ledger.inspect("crash").verdict == "crash"
 
 
-def test_65536_accounts_fit_and_the_next_does_not(ledger):
+def test_65536_accounts_fit_and_the_next_does_not(ledger: Ledger) -> None:
     assert ledger.advance("fill 65535 2").outputs == [b"filled 65535"]
     assert ledger.advance("mint last 1").verdict == "accepted"
     answer = ledger.advance("mint one-too-many 1")
@@ -166,7 +174,7 @@ def test_65536_accounts_fit_and_the_next_does_not(ledger):
     assert all(len(report) <= 65536 and report.endswith(b"\n") for report in reports)
 
 
-def test_history_keeps_the_last_4096_operations(ledger):
+def test_history_keeps_the_last_4096_operations(ledger: Ledger) -> None:
     for amount in range(1, 4099):
         ledger.advance(f"mint alice {amount}")
     lines = b"".join(ledger.inspect("history 5000").reports).splitlines()
@@ -174,7 +182,7 @@ def test_history_keeps_the_last_4096_operations(ledger):
     assert ledger.inspect("history 1").reports == [b"4098 mint alice 4098\n"]
 
 
-def test_the_exercises_do_what_they_say(ledger):
+def test_the_exercises_do_what_they_say(ledger: Ledger) -> None:
     assert ledger.inspect("spin 1000").verdict == "accepted"
     assert ledger.inspect("flood 3").reports == [b"flood 0", b"flood 1", b"flood 2"]
     assert ledger.inspect("progress 4").progress == [250, 500, 750, 1000]
@@ -183,7 +191,7 @@ def test_the_exercises_do_what_they_say(ledger):
 
 
 @pytest.mark.parametrize("kind", [ADVANCE, INSPECT])
-def test_touching_a_page_reads_and_writes_that_page(library, kind):
+def test_touching_a_page_reads_and_writes_that_page(library: CDLL, kind: int) -> None:
     ledger = Ledger(library)
     ledger.advance("page 3") if kind == ADVANCE else ledger.inspect("page 3")
     pages = ledger.memory[-4096 * 4096 :]

@@ -39,7 +39,7 @@ ONE_LINE = [
 
 
 @pytest.mark.parametrize(("line", "source"), ONE_LINE)
-def test_a_line_becomes_a_source(line, source):
+def test_a_line_becomes_a_source(line: str, source: Source) -> None:
     assert list(parse_one_line(line)) == [source]
 
 
@@ -47,11 +47,11 @@ def test_a_line_becomes_a_source(line, source):
     "line",
     ["", "# deb http://m/debian sid main", "deb-src http://m/debian sid main", "deb", "debx a b"],
 )
-def test_a_line_that_is_no_binary_source_is_passed_over(line):
+def test_a_line_that_is_no_binary_source_is_passed_over(line: str) -> None:
     assert list(parse_one_line(line)) == []
 
 
-def test_stanzas_become_sources():
+def test_stanzas_become_sources() -> None:
     assert list(parse_deb822(DEB822)) == [
         Source(
             ("http://one.invalid/debian",),
@@ -64,25 +64,25 @@ def test_stanzas_become_sources():
 
 
 @pytest.mark.parametrize("field", ["Enabled: no", "Enabled: false", "Types: deb-src"])
-def test_a_stanza_that_is_off_is_passed_over(field):
+def test_a_stanza_that_is_off_is_passed_over(field: str) -> None:
     assert list(parse_deb822(f"Types: deb\nURIs: http://m/debian\nSuites: sid\n{field}\n")) == []
 
 
-def test_lists_may_go_on_with_comments_between():
+def test_lists_may_go_on_with_comments_between() -> None:
     text = "Types: deb\nURIs:\n http://a/debian\n# not this\n http://b/debian\nSuites: sid\n"
     assert next(parse_deb822(text)).uris == ("http://a/debian", "http://b/debian")
 
 
 @pytest.mark.parametrize("signed_by", ["", "/usr/share/keyrings/k.gpg", KEY])
-def test_what_is_written_is_read_again(signed_by):
+def test_what_is_written_is_read_again(signed_by: str) -> None:
     source = Source(("http://m/debian",), ("trixie",), ("main",), signed_by, trusted=True)
     assert list(parse_deb822(source.to_deb822())) == [source]
 
 
-def found(text):
+def found(text: str) -> str | None:
     parse = parse_deb822 if "Types:" in text else parse_one_line
     source = debian_source(parse(text), "trixie")
-    return source and source.uris[0]
+    return source.uris[0] if source else None
 
 
 @pytest.mark.parametrize(
@@ -109,11 +109,12 @@ def found(text):
         ("", None),
     ],
 )
-def test_the_mirror_of_debian_is_told_from_the_others(text, uri):
+def test_the_mirror_of_debian_is_told_from_the_others(text: str, uri: str | None) -> None:
     assert found(text) == uri
 
 
-def test_only_the_suite_asked_for_is_taken_from_the_mirror():
+def test_only_the_suite_asked_for_is_taken_from_the_mirror() -> None:
     source = debian_source(parse_deb822(DEB822), "trixie")
+    assert source is not None
     assert (source.suites, source.components) == (("trixie",), ("main",))
     assert source.signed_by == "/usr/share/keyrings/debian-archive-keyring.gpg"
