@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import anyio
 
+from orchestra.errors import MachineClosed
 from orchestra.machine.request import Outcome
 
 if TYPE_CHECKING:
@@ -19,24 +20,25 @@ if TYPE_CHECKING:
 
 __all__ = ["EVENT_NAMES", "Call", "Journal", "Logger", "following"]
 
-# Every structlog event, and what it carries besides. Names are stable; fields are only added.
-# Ends of calls are logged at level debug, failures at warning, the rest at info.
+# Every structlog event, and the fields it carries. Names are stable; fields are only added.
+# Ends of calls are logged at level debug, failures at warning, the rest at info. `machine` is a
+# folder or a number; for inspects the pool's name. Durations are seconds.
 EVENT_NAMES = MappingProxyType(
     {
-        "fleet.opened": "workers",
-        "fleet.closed": "duration, calls, slices, cycles",
-        "machine.opened": "machine, cycle, duration",
-        "machine.closed": "machine, cycle, duration",
-        "machine.called": "machine, cycle, duration, call: a blocking call (snapshot, fork ...)",
-        "run.ended": "machine, cycle, duration, cycles, stop",
-        "advance.ended": "machine, duration, cycles, status, outputs, reports",
-        "inspect.ended": "machine (the pool's name), duration, cycles, status, outputs, reports",
-        "call.cancelled": "machine, duration, cycles: by the caller",
-        "call.failed": "machine, duration, cycles, error: raised, or the status was failed",
-        "pool.opened": "machine, size, queue",
-        "pool.published": "machine, cycle, duration",
-        "pool.refused": "machine, size, queue: over capacity",
-        "pool.closed": "machine, duration, calls",
+        "fleet.opened": ("workers",),
+        "fleet.closed": ("duration", "calls", "slices", "cycles"),
+        "machine.opened": ("machine", "cycle", "duration"),
+        "machine.closed": ("machine", "cycle", "duration"),
+        "machine.called": ("machine", "cycle", "duration", "call"),  # snapshot, fork ...
+        "run.ended": ("machine", "cycle", "duration", "cycles", "stop"),
+        "advance.ended": ("machine", "duration", "cycles", "status", "outputs", "reports"),
+        "inspect.ended": ("machine", "duration", "cycles", "status", "outputs", "reports"),
+        "call.cancelled": ("machine", "duration", "cycles"),  # or something was closed
+        "call.failed": ("machine", "duration", "cycles", "error"),  # raised, or status "failed"
+        "pool.opened": ("machine", "size", "queue"),
+        "pool.published": ("machine", "cycle", "duration"),
+        "pool.refused": ("machine", "size", "queue"),
+        "pool.closed": ("machine", "duration", "calls"),
     }
 )
 
@@ -95,10 +97,10 @@ class Journal:
         elif job.result is not None:
             fields["stop"] = type(job.result).__name__
             fields["cycle"] = job.result.cycle
-        if error is not None:
-            self._logger.warning("call.failed", **fields, error=str(error) or repr(error))
-        elif job.cancelled:
+        if isinstance(error, MachineClosed) or (job.cancelled and job.result is None):
             self._logger.debug("call.cancelled", **fields)
+        elif error is not None:
+            self._logger.warning("call.failed", **fields, error=str(error) or repr(error))
         else:
             self._logger.debug(name, **fields)
 

@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
-from anyio import to_thread
 
 from orchestra.errors import MachineBusy
 from orchestra.machine.request import Limits, Outcome, Request
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["Fleet", "open_fleet"]
 
 T = TypeVar("T")
-FILE_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,6 @@ class Fleet:
         self._began = scheduler.clock.now()
         self._shares: weakref.WeakKeyDictionary[Any, Share] = weakref.WeakKeyDictionary()
         self._busy: dict[int, Hold] = {}
-        self._files = anyio.CapacityLimiter(FILE_THREADS)
         self._pools: list[InspectPool] = []
         self._machines = 0
 
@@ -162,7 +159,7 @@ class Fleet:
         """
         began = self._scheduler.clock.now()
         with self._hold(machine, None):
-            result = await self._in_thread(partial(function, *args))
+            result = await self._scheduler.in_thread(partial(function, *args))
         self._journal.info(
             "machine.called",
             machine=machine_name(machine),
@@ -250,7 +247,7 @@ class Fleet:
             began = self._scheduler.clock.now()
             with anyio.CancelScope(shield=True):
                 await self._release(machine)
-                await self._in_thread(machine.close)
+                await self._scheduler.in_thread(machine.close)
             self._log_machine("machine.closed", machine, began)
 
     async def _release(self, machine: Any) -> None:
@@ -287,9 +284,6 @@ class Fleet:
             "slices": desk.slices,
             "cycles": desk.cycles,
         }
-
-    async def _in_thread(self, function: Callable[[], T]) -> T:
-        return await to_thread.run_sync(function, limiter=self._files)
 
 
 def machine_name(machine: Any) -> str:

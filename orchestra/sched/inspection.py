@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio import to_thread
 
 from orchestra.errors import AtCapacity, MachineClosed, OrchestraError
 from orchestra.sched.events import Call, following
@@ -30,7 +29,7 @@ __all__ = ["InspectPool", "Leases"]
 
 
 class Leases:
-    """A template and the leases made of it; closed when it is retired and all leases are back.
+    """A template and the leases made of it; closed when retired and all leases are back.
 
     Used by all workers at once. A lease that comes back is rolled back to the template's state and
     kept warm; one whose host failed is dropped.
@@ -42,6 +41,12 @@ class Leases:
         self._warm: list[MachineLike] = []
         self._out = 0
         self._retired = False
+        self._closed = threading.Event()
+
+    @property
+    def closed(self) -> bool:
+        """Whether all leases and the template are closed."""
+        return self._closed.is_set()
 
     @property
     def warm(self) -> int:
@@ -49,7 +54,7 @@ class Leases:
         return len(self._warm)
 
     def lease(self) -> MachineLike | None:
-        """Return a machine in the template's state, or None when the view is retired."""
+        """Return a machine in the template's state, or None when they are retired."""
         with self._lock:
             if self._retired:
                 return None
@@ -77,7 +82,7 @@ class Leases:
         if not keep:
             close(machine)
         if last:
-            close(self.template)
+            self._close()
 
     def retire(self) -> None:
         """Lease no more; close what is not in use now and the rest when it comes back."""
@@ -90,7 +95,15 @@ class Leases:
         for machine in warm:
             close(machine)
         if last:
-            close(self.template)
+            self._close()
+
+    def wait_closed(self) -> None:
+        """Wait for the last lease to come back; retire first."""
+        self._closed.wait()
+
+    def _close(self) -> None:
+        close(self.template)
+        self._closed.set()
 
 
 def close(machine: MachineLike) -> None:
@@ -126,6 +139,7 @@ class InspectPool:
         self._ended = self._refused = self._publications = 0
         self._began = scheduler.clock.now()
         self._leases: Leases | None = None
+        self._retired: list[Leases] = []  # replaced, perhaps not yet closed
 
     async def inspect(
         self,
@@ -161,25 +175,26 @@ class InspectPool:
     async def publish(self, template: MachineLike | Path | str) -> None:
         """Answer from another state from now on; queries that run finish on the old one."""
         began = self._scheduler.clock.now()
-        view = await self._make_leases(template)
-        old, self._leases = self._leases, view
+        new = await self._make_leases(template)
+        old, self._leases = self._leases, new
         self._publications += 1
         self._journal.info(
             "pool.published",
             machine=self.name,
-            cycle=view.template.cycle,
+            cycle=new.template.cycle,
             duration=self._scheduler.clock.now() - began,
         )
-        if self._room.closed:  # it was closed while we made the view
-            self._leases, old = None, view
+        if self._room.closed:  # it was closed meanwhile
+            self._leases, old = None, new
         if old is not None:
             with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(old.retire)
+                await self._scheduler.in_thread(old.retire)
+            self._retired = [leases for leases in (*self._retired, old) if not leases.closed]
         if self._leases is None:
             raise MachineClosed("the pool is closed")
 
     async def open(self, template: MachineLike | Path | str) -> None:
-        """Make the first view; the fleet does it."""
+        """Make ready; the fleet does it."""
         self._leases = await self._make_leases(template)
         self._journal.info(
             "pool.opened", machine=self.name, size=self._room.size, queue=self._room.queue
@@ -190,9 +205,12 @@ class InspectPool:
         self._room.close()
         for job in list(self._jobs):
             await self._scheduler.cancel(job)
-        view, self._leases = self._leases, None
-        if view is not None:
-            await to_thread.run_sync(view.retire)
+        last, self._leases = self._leases, None
+        if last is not None:
+            await self._scheduler.in_thread(last.retire)
+            self._retired.append(last)
+        for leases in self._retired:
+            await self._scheduler.in_thread(leases.wait_closed)
         self._journal.info(
             "pool.closed",
             machine=self.name,
@@ -215,10 +233,10 @@ class InspectPool:
 
     def current_leases(self) -> Leases:
         """Return what to lease from; workers call it."""
-        view = self._leases
-        if view is None:
+        leases = self._leases
+        if leases is None:
             raise MachineClosed("the pool is closed")
-        return view
+        return leases
 
     async def _admit(
         self,

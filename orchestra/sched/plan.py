@@ -71,7 +71,7 @@ class Share:
         self.name = name
         self.weight = weight
         self.cycles_per_second = FIRST_CYCLES_PER_SECOND
-        self.slice_seconds = 0.001  # moving average of what its slices took
+        self.slice_seconds = 0.001  # moving average on the wall, kept by the workers
         self.flows = tuple(Flow(self) for _ in Priority)
 
 
@@ -190,7 +190,6 @@ class Planner:
         entry.virtual += used
         flow.now += used / (LAG * (flow.runnable + 1))
         level.now += used / (LAG * (level.weight + share.weight))
-        share.slice_seconds += (seconds - share.slice_seconds) / 8
         full = cycles * 2 >= self.slice_cycles(entry)  # else it says more about what ended it
         if seconds > self.slice_seconds or (seconds > 0 and full):
             speed = cycles / seconds

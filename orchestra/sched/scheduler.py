@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 from anyio import to_thread
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Scheduler"]
 
+T = TypeVar("T")
+FILE_THREADS = 4
+
 
 class Scheduler:
     """N workers in a task group, and the calls that wait for them; belongs to one loop."""
@@ -38,6 +41,7 @@ class Scheduler:
         self.desk = Desk(Planner(slice_seconds=slice_seconds), clock, self._post, self._deliver)
         self.desk.places = [Place() for _ in range(workers)]
         self._call_soon = loop_caller()
+        self._files = anyio.CapacityLimiter(FILE_THREADS)
 
     def start(self, group: TaskGroup) -> None:
         """Start the workers."""
@@ -98,6 +102,10 @@ class Scheduler:
         job.waiter.set()
         if job.then is not None:
             job.then(job)
+
+    async def in_thread(self, function: Callable[[], T]) -> T:
+        """Call a function that waits for files, in a thread that is no worker's; it is not left."""
+        return await to_thread.run_sync(function, limiter=self._files)
 
     async def _see_out(self, job: Job) -> None:
         """Wait until no worker touches the job's machine, whatever happens meanwhile."""

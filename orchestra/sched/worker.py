@@ -190,13 +190,15 @@ class Desk:
 
     def _serve(self, place: Place, job: Job) -> None:
         """Give one slice."""
-        cpu = self.clock.cpu
-        cycles, began = job.cycles, cpu()
+        cpu, now = self.clock.cpu, self.clock.now
+        cycles, started, began = job.cycles, now(), cpu()
         try:
             done = job.step(self.planner.slice_cycles(job))
         except BaseException as error:  # noqa: BLE001 - it belongs to the job's caller
             job.error, done = error, True
-        if self._settle(place, job, cpu() - began, job.cycles - cycles, done=done):
+        seconds = cpu() - began
+        job.share.slice_seconds += (now() - started - job.share.slice_seconds) / 8
+        if self._settle(place, job, seconds, job.cycles - cycles, done=done):
             if not done:
                 self._end(job)
             elif job.interrupting:

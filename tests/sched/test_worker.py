@@ -1,0 +1,225 @@
+"""Workers at a desk, without a loop: hand-offs, batches, sleeping, late interrupts."""
+
+import threading
+
+import pytest
+
+from orchestra.errors import MachineClosed
+from orchestra.machine.stop import Halted
+from orchestra.sched.jobs import Job, RunJob, State
+from orchestra.sched.plan import NO_DEADLINE, Planner, Priority, Share
+from orchestra.sched.worker import BATCH, Desk, Place
+from orchestra.testing import FOREVER, FakeClock, FakeMachine, Halt, Work
+
+
+class Office:
+    """A desk whose loop is the worker itself: what is posted is delivered at once."""
+
+    def __init__(self, workers=1):
+        self.posts = 0
+        self.told = []
+        self.some = threading.Semaphore(0)
+        self.desk = Desk(Planner(), FakeClock(), self.post, self.tell)
+        self.desk.places = [Place() for _ in range(workers)]
+        self.threads = [
+            threading.Thread(target=self.desk.work, args=(place,)) for place in self.desk.places
+        ]
+
+    def post(self):
+        self.posts += 1
+        self.desk.deliver()
+
+    def tell(self, job):
+        self.told.append(job)
+        self.some.release()
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.desk.stop()
+        for thread in self.threads:
+            thread.join()
+
+    def wait(self, jobs):
+        for _ in range(jobs):
+            assert self.some.acquire(timeout=10)
+
+
+def run_job(script, share=None, **options):
+    machine = FakeMachine(script, **options)
+    return RunJob(machine, share or Share(), Priority.INSPECT, NO_DEADLINE, None)
+
+
+class Steps(Job):
+    """A job that calls a function in each step."""
+
+    __slots__ = ("function",)
+
+    def __init__(self, function, priority=Priority.INSPECT):
+        super().__init__(None, Share(), priority)
+        self.function = function
+
+    def step(self, max_cycles):
+        return self.function()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_every_job_is_told_once_when_it_has_ended(workers):
+    jobs = [run_job([Work(1000 * n), Halt(n)]) for n in range(200)]
+    with Office(workers) as office:
+        for job in jobs:
+            office.desk.submit(job)
+        office.wait(len(jobs))
+    assert sorted(job.result.code for job in office.told) == list(range(200))
+
+
+def test_brief_jobs_are_told_in_batches():
+    share = Share()
+    share.slice_seconds = 0.0
+    office = Office()
+    for n in range(10 * BATCH):
+        office.desk.submit(run_job([Halt(n)], share))
+    with office:
+        office.wait(10 * BATCH)
+    assert office.posts == 10
+
+
+def test_a_job_is_told_at_once_when_a_long_slice_comes_next():
+    office = Office()
+    told = []
+
+    def look():
+        told.append(list(office.told))
+        return True
+
+    brief, long = run_job([Halt()]), Steps(look)
+    long.share.slice_seconds = 0.004
+    office.desk.submit(brief)
+    office.desk.submit(long)
+    with office:
+        office.wait(2)
+    assert told == [[brief]]
+
+
+def test_sleeping_workers_are_woken_by_a_job():
+    with Office(3) as office:
+        for n in range(300):
+            office.desk.submit(run_job([Halt(n)]))
+            office.wait(1)
+    assert len(office.told) == 300
+
+
+def test_a_job_that_has_not_begun_is_cancelled_without_a_worker():
+    office = Office()
+    job = run_job(FOREVER)
+    office.desk.submit(job)
+    assert office.desk.cancel(job)
+    assert job.state is State.ENDED
+    with office:
+        office.desk.submit(run_job([Halt()]))
+        office.wait(1)
+    assert job.machine.family.runs == 0
+
+
+def test_a_job_that_waits_for_its_next_slice_is_cancelled_by_a_worker():
+    with Office() as office:
+        jobs = [run_job(FOREVER) for _ in range(50)]
+        for job in jobs:
+            office.desk.submit(job)
+        while not all(job.cycles for job in jobs):
+            pass
+        assert not any(office.desk.cancel(job) for job in jobs)
+        office.wait(50)
+    assert set(office.told) == set(jobs)
+
+
+def test_an_interrupt_that_came_too_late_is_taken_back():
+    machine = FakeMachine([Halt(3)])
+
+    class Late(RunJob):
+        __slots__ = ()
+
+        def step(self, max_cycles):
+            done = super().step(max_cycles)
+            office.desk.cancel(self)  # the machine has stopped already
+            return done
+
+    job = Late(machine, Share(), Priority.INSPECT, NO_DEADLINE, None)
+    with Office() as office:
+        office.desk.submit(job)
+        office.wait(1)
+    assert machine.run() == Halted(0, 3)  # not Interrupted
+
+
+def test_an_advance_interrupts_a_slice_of_a_lower_class():
+    slow = run_job(FOREVER, pace="host", cycles_per_second=1.0)
+    with Office() as office:
+        office.desk.submit(slow)
+        while not office.desk.running():
+            pass
+        advance = run_job([Halt()])
+        advance.priority = Priority.ADVANCE
+        office.desk.submit(advance)
+        office.wait(1)
+        assert office.told == [advance]
+        assert not slow.over
+
+
+def test_an_advance_does_not_interrupt_another():
+    office = Office()
+    office.desk.places[0].job = first = run_job(FOREVER)
+    first.priority = Priority.ADVANCE
+    second = run_job([Halt()])
+    second.priority = Priority.ADVANCE
+    office.desk.submit(second)
+    assert not first.interrupting
+
+
+def test_a_slice_that_was_owed_is_not_interrupted():
+    office = Office()
+    office.desk.places[0].job = owed = run_job(FOREVER)
+    owed.owed = True
+    advance = run_job([Halt()])
+    advance.priority = Priority.ADVANCE
+    office.desk.submit(advance)
+    assert not owed.interrupting
+
+
+def test_an_error_in_a_job_is_its_own():
+    def fail():
+        raise ZeroDivisionError
+
+    with Office() as office:
+        bad, good = Steps(fail), run_job([Halt()])
+        office.desk.submit(bad)
+        office.desk.submit(good)
+        office.wait(2)
+    assert isinstance(bad.error, ZeroDivisionError)
+    assert good.error is None
+
+
+def test_stopping_ends_everything_and_refuses_what_comes():
+    running = run_job(FOREVER, pace="host", cycles_per_second=1.0)
+    waiting = [run_job(FOREVER) for _ in range(20)]
+    with Office() as office:
+        for job in (running, *waiting):
+            office.desk.submit(job)
+        while not office.desk.running():
+            pass
+    assert len(office.told) == 21
+    assert all(isinstance(job.error, MachineClosed) for job in office.told)
+    with pytest.raises(MachineClosed):
+        office.desk.submit(run_job([Halt()]))
+
+
+def test_what_is_left_without_workers_is_swept():
+    office = Office()
+    job = run_job(FOREVER)
+    office.desk.submit(job)
+    office.desk.stop()
+    office.desk.sweep()
+    assert office.told == [job]
+    assert isinstance(job.error, MachineClosed)
