@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestra.errors import BadImage
-from orchestra.io.mapping import Mapping, map_file
+from orchestra.io.mapping import Mapping, Mode, map_file
 
 from ._core import DEAD_SLOT, PAGE_BYTES, STATE_BYTES, ZERO_PAGE, state_cycle, state_flaw
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Delta", "delta_tail", "open_delta", "write_delta"]
+__all__ = ["Delta", "delta_tail", "map_part", "open_delta", "write_delta"]
 
 MAGIC = b"orchdlt\n"
 VERSION = 1
@@ -97,12 +97,22 @@ class Delta:
         return self.mapping.address + PAGE_BYTES
 
 
+def map_part(
+    path: Path, *, mode: Mode = "read", expected_length: int | None = None
+) -> Mapping:
+    """Map a file of a machine's folder; BadImage when it is missing or no regular file."""
+    try:
+        return map_file(path, mode=mode, expected_length=expected_length)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise BadImage(path, "file", error.strerror, "a file in the machine's folder") from error
+
+
 def open_delta(path: Path, *, is_memory: Iterable[range]) -> Delta:
     """Map a delta and verify all of it but the pages; `is_memory` are the valid page numbers.
 
     Raises BadImage naming the file and the field.
     """
-    mapping = map_file(path)
+    mapping = map_part(path)
     try:
         return _verified(path, mapping, list(is_memory))
     except BaseException:

@@ -22,7 +22,7 @@ from ._core import (
     Board,
     Layer,
 )
-from .delta import open_delta
+from .delta import map_part, open_delta
 from .layout import DTB_START, Layout, plan_layout
 from .record import Record, read_record
 
@@ -156,7 +156,7 @@ def _board_of(
     for image in record.images:
         if not image.length:
             continue
-        mapping = map_file(
+        mapping = map_part(
             folder.child(directory, image.file),
             mode="shared" if image.shared else "read",
             expected_length=image.length,
