@@ -65,7 +65,7 @@ def mounted_image(kind: str, image: Path, point: Path) -> Iterator[Filesystem]:
 
 
 def fill(folder: Path) -> Path:
-    """Leave no free block for data on the file system of `folder`; return the file to delete."""
+    """Leave no free block for data on the file system of `folder`; return what to `empty`."""
     ballast = folder / "ballast"
     step = 16 * MIB
     with ballast.open("xb", buffering=0) as file:
@@ -77,6 +77,12 @@ def fill(folder: Path) -> Path:
                     raise
                 step //= 2
     return ballast
+
+
+def empty(ballast: Path) -> None:
+    """Make room again, at once: xfs would free the blocks of a deleted file when it has time."""
+    os.truncate(ballast, 0)
+    os.sync()
 
 
 @contextlib.contextmanager

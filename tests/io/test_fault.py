@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from filesystems import KINDS, MIB, SMALLEST, fill, mounted
+from filesystems import KINDS, MIB, SMALLEST, empty, fill, mounted
 from orchestra.io._native import ffi, lib
 from programs import RunPython
 
@@ -49,7 +49,7 @@ def test_a_full_disk_under_a_sparse_file_is_no_space(tmp_path: Path, kind: str) 
             assert caught.value.reason == "no space"
             assert caught.value.path == path
             assert caught.value.offset == done * 64 * PAGE
-            ballast.unlink()
+            empty(ballast)
             mapping.write(caught.value.offset, b"dirty")
             assert mapping.read(caught.value.offset, 6) == b"dirty\0"
 

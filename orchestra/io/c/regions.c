@@ -47,16 +47,16 @@ static struct region *region_at(uint64_t slot) {
     return regions + (slot - block_start(block));
 }
 
+/* Each store releases: a reader that sees any of them sees the odd version, too. */
 static void region_set(struct region *region, uintptr_t start, uintptr_t end, uint64_t owner, uint64_t offset,
                        uint32_t flags) {
     unsigned version = atomic_load_explicit(&region->version, memory_order_relaxed);
     atomic_store_explicit(&region->version, version + 1, memory_order_relaxed);
-    atomic_thread_fence(memory_order_release);
-    atomic_store_explicit(&region->start, start, memory_order_relaxed);
-    atomic_store_explicit(&region->end, end, memory_order_relaxed);
-    atomic_store_explicit(&region->owner, owner, memory_order_relaxed);
-    atomic_store_explicit(&region->offset, offset, memory_order_relaxed);
-    atomic_store_explicit(&region->flags, flags, memory_order_relaxed);
+    atomic_store_explicit(&region->start, start, memory_order_release);
+    atomic_store_explicit(&region->end, end, memory_order_release);
+    atomic_store_explicit(&region->owner, owner, memory_order_release);
+    atomic_store_explicit(&region->offset, offset, memory_order_release);
+    atomic_store_explicit(&region->flags, flags, memory_order_release);
     atomic_store_explicit(&region->version, version + 2, memory_order_release);
 }
 
@@ -104,13 +104,12 @@ uint64_t io_region_count(void) { return atomic_load_explicit(&registry.live, mem
 
 static int region_holds(struct region *region, uintptr_t address, struct io_fault *found) {
     unsigned version = atomic_load_explicit(&region->version, memory_order_acquire);
-    uintptr_t start = atomic_load_explicit(&region->start, memory_order_relaxed);
-    uintptr_t end = atomic_load_explicit(&region->end, memory_order_relaxed);
+    uintptr_t start = atomic_load_explicit(&region->start, memory_order_acquire);
+    uintptr_t end = atomic_load_explicit(&region->end, memory_order_acquire);
     if (address < start || address >= end) return 0;
-    found->owner = atomic_load_explicit(&region->owner, memory_order_relaxed);
-    found->offset = atomic_load_explicit(&region->offset, memory_order_relaxed) + (address - start);
+    found->owner = atomic_load_explicit(&region->owner, memory_order_acquire);
+    found->offset = atomic_load_explicit(&region->offset, memory_order_acquire) + (address - start);
     found->address = address;
-    atomic_thread_fence(memory_order_acquire);
     return version % 2 == 0 && version == atomic_load_explicit(&region->version, memory_order_relaxed);
 }
 
