@@ -1,4 +1,4 @@
-"""Build the C extensions: the table of them, a hatchling build hook, and `python orchestra/_build.py`."""
+"""Build the C extensions: their table, a hatchling hook, and `python orchestra/_build.py`."""
 
 from __future__ import annotations
 
@@ -11,18 +11,25 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 
-# extension -> folder of its C sources; <folder>/<name>.cdef.h is what Python sees, <folder>/<header> what C sees
+# extension -> folder of its C sources, what Python sees of them, their umbrella header
 EXTENSIONS = {
     "orchestra.io._native": ("io/c", "io.cdef.h", "io.h"),
     "orchestra.machine._native": ("machine/core", "core.cdef.h", "machine.h"),
 }
-FLAGS = ["-std=gnu11", "-O2", "-g", "-ffp-contract=off", "-fno-strict-aliasing", "-fvisibility=hidden"]
+FLAGS = [
+    "-std=gnu11",
+    "-O2",
+    "-g",
+    "-ffp-contract=off",
+    "-fno-strict-aliasing",
+    "-fvisibility=hidden",
+]
 # ORCHESTRA_CFLAGS adds flags (CI: -Wall -Wextra -Werror, or the sanitizers).
 
 
 def build(name: str, root: Path) -> Path:
     """Compile one extension in place below `root` and return the shared object's path."""
-    from cffi import FFI  # noqa: PLC0415 - only needed when building
+    from cffi import FFI  # only needed when building
 
     folder, cdef, header = EXTENSIONS[name]
     sources = root / folder
@@ -48,20 +55,19 @@ def build(name: str, root: Path) -> Path:
     return target
 
 
-try:
-    from hatchling.builders.hooks.plugin.interface import BuildHookInterface
-except ImportError:  # run as a script, outside a wheel build
-    BuildHookInterface = object
+BuildHook: Any = object
+if __name__ != "__main__":  # hatchling is there only when it builds a wheel
+    from hatchling.builders.hooks.plugin.interface import BuildHookInterface as BuildHook
 
 
-class Extensions(BuildHookInterface):  # type: ignore[misc, valid-type, unused-ignore]
+class Extensions(BuildHook):  # type: ignore[misc]
     """Compile every extension and tag the wheel for this platform and the stable ABI."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
         """Hatchling calls this before it collects the wheel's files."""
         if self.target_name != "wheel":
             return
-        from packaging.tags import sys_tags  # noqa: PLC0415 - hatchling brings it
+        from packaging.tags import sys_tags  # hatchling brings it
 
         for name in EXTENSIONS:
             build(name, Path(self.root) / "orchestra")

@@ -25,7 +25,7 @@ class OrchestraError(Exception):
 
 
 class BadConfig(OrchestraError, ValueError):
-    """A configuration says something that cannot be: which field, what was found, what is expected."""
+    """A configuration cannot be: which field, what was found, what is expected."""
 
     def __init__(self, field: str, found: object, expected: str) -> None:
         super().__init__(f"config field {field!r}: found {found!r}, expected {expected}")
@@ -33,7 +33,7 @@ class BadConfig(OrchestraError, ValueError):
 
 
 class BadImage(OrchestraError):
-    """A file of a machine is not what it must be: which file and field, what was found, what is expected."""
+    """A file is not what it must be: which file and field, what was found, what is expected."""
 
     def __init__(self, path: Path | str, field: str, found: object, expected: str) -> None:
         super().__init__(f"{path}: {field}: found {found!r}, expected {expected}")
@@ -51,7 +51,7 @@ class FolderExists(OrchestraError, FileExistsError):
 
 
 class MachineLocked(OrchestraError):
-    """Somebody else uses the folder or file in a way that excludes ours; `holder` says who, when known."""
+    """Somebody else's use of the folder or file excludes ours; `holder` says who, when known."""
 
     def __init__(self, path: Path | str, holder: str | None = None) -> None:
         who = holder or "another descriptor"
@@ -60,12 +60,12 @@ class MachineLocked(OrchestraError):
 
 
 class MachineTorn(OrchestraError):
-    """A writer died while it ran in this folder; its unsealed pages are not a state of the machine."""
+    """A writer died while it ran here; its unsealed pages are not a state of the machine."""
 
     def __init__(self, path: Path | str, last_good: str) -> None:
         super().__init__(
-            f"{path}: its writer died before sealing its pages; the last good state is {last_good}; "
-            f"open with torn='discard' (--discard-torn) to go back to it"
+            f"{path}: its writer died before sealing its pages; the last good state is "
+            f"{last_good}; open with torn='discard' (--discard-torn) to go back to it"
         )
         self.path, self.last_good = Path(path), last_good
 
@@ -83,7 +83,7 @@ class MachineBusy(OrchestraError):
 
 
 class BackingFault(OrchestraError):
-    """A page of a backing file could not be read or written; the machine stands before that access."""
+    """A page of a file could not be read or written; the machine stands before that access."""
 
     def __init__(self, path: Path | str, offset: int, reason: str) -> None:
         super().__init__(f"{path}: offset {offset:#x}: {reason}; mend the storage and run again")

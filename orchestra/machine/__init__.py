@@ -1,9 +1,9 @@
 """One machine: config -> memory map -> run -> stop -> snapshot. Starts no task.
 
-    config    what a machine is made of        layout, boot, image   where everything goes
-    machine   the face                         view, delta, record   files <-> layers
-    stop      why a run returned               request               one question to a guest
-    _core     the only speaker to core/, the C interpreter
+config    what a machine is made of        layout, boot, image   where everything goes
+machine   the face                         view, delta, record   files <-> layers
+stop      why a run returned               request               one question to a guest
+_core     the only speaker to core/, the C interpreter
 """
 
 from .config import (

@@ -16,12 +16,22 @@ from .stop import (
     ReachedCycle,
     Stop,
     Yielded,
+    YieldKind,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["PAGE_BYTES", "STATE_BYTES", "Board", "Commit", "Core", "Layer", "disassemble"]
+__all__ = [
+    "CONSOLE_BYTES",
+    "PAGE_BYTES",
+    "STATE_BYTES",
+    "Board",
+    "Commit",
+    "Core",
+    "Layer",
+    "disassemble",
+]
 
 PAGE_BYTES = 4096
 STATE_BYTES = ffi.sizeof("state")
@@ -30,19 +40,80 @@ NOT_WATCHED = FOREVER
 ZERO_PAGE = 1 << 63  # in an index of pages: all zeros, and nothing stored
 DEAD_SLOT = FOREVER  # in an index of pages: nothing of interest
 COLLECT_PAGES = 256
+CONSOLE_BYTES = 1 << 20  # of output the core holds before it must be taken
 DEVICES = {"uart": 1, "htif": 2, "syscon": 4, "cmio": 8}
 READ, WRITE, EXECUTE, GUEST = 1, 2, 4, 8
 SHARED_EXTENT = 1
 BLOCK, RANDOM = 1, 2
 
-ABI_NAMES = (
-    "zero ra sp gp tp t0 t1 t2 s0 s1 a0 a1 a2 a3 a4 a5 a6 a7 "
-    "s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 t3 t4 t5 t6"
-).split()
-FLOAT_NAMES = (
-    "ft0 ft1 ft2 ft3 ft4 ft5 ft6 ft7 fs0 fs1 fa0 fa1 fa2 fa3 fa4 fa5 fa6 fa7 "
-    "fs2 fs3 fs4 fs5 fs6 fs7 fs8 fs9 fs10 fs11 ft8 ft9 ft10 ft11"
-).split()
+ABI_NAMES = [
+    "zero",
+    "ra",
+    "sp",
+    "gp",
+    "tp",
+    "t0",
+    "t1",
+    "t2",
+    "s0",
+    "s1",
+    "a0",
+    "a1",
+    "a2",
+    "a3",
+    "a4",
+    "a5",
+    "a6",
+    "a7",
+    "s2",
+    "s3",
+    "s4",
+    "s5",
+    "s6",
+    "s7",
+    "s8",
+    "s9",
+    "s10",
+    "s11",
+    "t3",
+    "t4",
+    "t5",
+    "t6",
+]
+FLOAT_NAMES = [
+    "ft0",
+    "ft1",
+    "ft2",
+    "ft3",
+    "ft4",
+    "ft5",
+    "ft6",
+    "ft7",
+    "fs0",
+    "fs1",
+    "fa0",
+    "fa1",
+    "fa2",
+    "fa3",
+    "fa4",
+    "fa5",
+    "fa6",
+    "fa7",
+    "fs2",
+    "fs3",
+    "fs4",
+    "fs5",
+    "fs6",
+    "fs7",
+    "fs8",
+    "fs9",
+    "fs10",
+    "fs11",
+    "ft8",
+    "ft9",
+    "ft10",
+    "ft11",
+]
 
 
 def _register_numbers() -> dict[str, int]:
@@ -209,6 +280,11 @@ class Core:
             raise MachineClosed("this machine is closed")
         return self._pointer
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was freed."""
+        return self._pointer is None
+
     def close(self) -> None:
         """Free it; closing twice is fine."""
         pointer, self._pointer = self._pointer, None
@@ -224,14 +300,14 @@ class Core:
 
     # running
 
-    def run(self, until: int) -> Stop | None:
-        """Run to cycle `until` or the next stop; None when the console's buffer is full."""
+    def run(self, until: int, console_bytes: int = CONSOLE_BYTES) -> Stop:
+        """Run to cycle `until` or the next stop; ConsoleOutput when so much of it waits."""
         call = self._run
-        call.machine, call.until = self.pointer, until
+        call.machine, call.until, call.console_bytes = self.pointer, until, console_bytes
         self._call("machine_run", call)
         return self._stop(call.stop)
 
-    def _stop(self, stop: int) -> Stop | None:
+    def _stop(self, stop: int) -> Stop:
         state = lib.machine_state(self.pointer)
         cycle = state.cycle
         match stop:
@@ -239,7 +315,7 @@ class Core:
                 return Halted(cycle, state.stop_data)
             case 2:
                 data = state.stop_data
-                kind = "manual" if data >> 56 else "automatic"
+                kind: YieldKind = "manual" if data >> 56 else "automatic"
                 return Yielded(cycle, kind, data >> 32 & 0xFFFF, data & 0xFFFFFFFF)
             case 3:
                 return ReachedCycle(cycle)
@@ -248,7 +324,7 @@ class Core:
             case 5:
                 return Idle(cycle)
             case 6:
-                return None
+                return ConsoleOutput(cycle)
         raise MemoryError(f"no memory for the pages of the machine at cycle {cycle}")
 
     def trace(self, until: int, capacity: int = 4096) -> tuple[list[Commit], Stop | None]:
@@ -259,7 +335,7 @@ class Core:
             {"machine": self.pointer, "until": until, "commits": commits, "capacity": capacity},
         )
         self._call("machine_trace", call)
-        stop = self._stop(call.stop)
+        stop: Stop | None = self._stop(call.stop)
         if isinstance(stop, ReachedCycle) and stop.cycle < until:
             stop = None
         return [Commit(commits[index]) for index in range(call.count)], stop
@@ -428,4 +504,3 @@ def instructions() -> list[tuple[str, str, int, int]]:
         table.append((ffi.string(name).decode().replace("_", "."), operands, match, mask))
         index += 1
     return table
-

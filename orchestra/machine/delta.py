@@ -1,10 +1,10 @@
 """The file of one layer: pages, then the state, then an index; checksummed and verified before use.
 
-    page 0        header: magic, version, counts and offsets, cycle, checksums of state, index and header
-    page 1 ...    the pages themselves, in the order of the index
-    state         registers, CSRs and devices: one page
-    index         a 64-bit page number for each slot: all ones where a slot is superseded, bit 63 set
-                  for a page of zeros, which has no slot
+page 0        header: magic, version, counts and offsets, cycle, checksums of state, index and header
+page 1 ...    the pages themselves, in the order of the index
+state         registers, CSRs and devices: one page
+index         a 64-bit page number for each slot: all ones where a slot is superseded, bit 63 set
+for a page of zeros, which has no slot
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import struct
 import sys
 from array import array
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestra.errors import BadImage
@@ -25,6 +24,7 @@ from ._core import DEAD_SLOT, PAGE_BYTES, STATE_BYTES, ZERO_PAGE, state_cycle, s
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
 __all__ = ["Delta", "delta_tail", "map_part", "open_delta", "write_delta"]
 
@@ -62,7 +62,7 @@ def _index_bytes(pages: Sequence[int]) -> bytes:
 
 
 def write_delta(path: Path, pages: Sequence[int], data: bytes | bytearray, state: bytes) -> None:
-    """Write a new delta; `data` holds the pages of `pages` without ZERO_PAGE, one after the other."""
+    """Write a new delta; `data` holds those pages that are not ZERO_PAGE, one after the other."""
     slots = len(data) // PAGE_BYTES
     header, tail = delta_tail(pages, slots, state)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
@@ -84,7 +84,7 @@ def _write_all(fd: int, parts: Iterable[bytes | bytearray]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A verified delta: its index as the core takes it, its state, and where its pages are mapped."""
+    """A verified delta: its index as the core takes it, its state, and its mapped pages."""
 
     path: Path
     mapping: Mapping
@@ -97,9 +97,7 @@ class Delta:
         return self.mapping.address + PAGE_BYTES
 
 
-def map_part(
-    path: Path, *, mode: Mode = "read", expected_length: int | None = None
-) -> Mapping:
+def map_part(path: Path, *, mode: Mode = "read", expected_length: int | None = None) -> Mapping:
     """Map a file of a machine's folder; BadImage when it is missing or no regular file."""
     try:
         return map_file(path, mode=mode, expected_length=expected_length)

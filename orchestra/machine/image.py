@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestra.errors import BadConfig
@@ -17,6 +16,7 @@ from .layout import DTB_START, RAM_START, Layout, plan_layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from .boot import BootPlan
 
@@ -61,7 +61,7 @@ class ImagePlan:
             self.edges.append((part.address, source.path, part.file_offset, part.length))
 
     def pages(self) -> dict[int, bytearray]:
-        """The pages that are made of edges and of the device tree, by page number."""
+        """Make the pages of edges and of the device tree, by page number."""
         pages: dict[int, bytearray] = {}
         _lay(pages, DTB_START, self.device_tree)
         for address, path, offset, length in self.edges:

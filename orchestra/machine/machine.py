@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
+import msgspec
+
 from orchestra.errors import (
     BadConfig,
     BadImage,
@@ -24,24 +26,24 @@ from orchestra.io.arena import Arena
 from orchestra.io.lock import try_lock, wait_lock
 from orchestra.io.reflink import CloneResult, clone_file, link_file
 
-from ._core import FOREVER, PAGE_BYTES, ZERO_PAGE, Core
+from ._core import CONSOLE_BYTES, FOREVER, PAGE_BYTES, ZERO_PAGE, Core
 from .delta import delta_tail, write_delta
 from .image import plan_images
 from .layout import RX_LENGTH, RX_START, TX_LENGTH, TX_START
 from .record import Extent, ImageFile, Record, read_record, write_record
 from .registers import Registers
 from .request import Limits, Outcome, Request, RequestKind
+from .stop import ConsoleOutput, ReachedCycle, Stop
 from .view import View, view_of_folder, view_of_plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestra.io.lock import Lock
+    from orchestra.io.lock import Lock, LockMode
 
     from .config import MachineConfig
     from .image import ImagePlan
     from .layout import Layout
-    from .stop import Stop
 
 __all__ = ["Machine", "SnapshotResult", "Storage"]
 
@@ -70,17 +72,18 @@ class Machine:
     Made by `create`, `open` or `fork`. Use it as a context manager, or `close` it.
     """
 
-    def __init__(self, view: View, storage: Storage) -> None:
+    def __init__(self, view: View, storage: Storage, *, origin: Machine | None = None) -> None:
+        layer = view.layer if origin is None else origin._core.seal()  # noqa: SLF001 - a fork
+        self._core: Core = Core(layer)
         self._view = view.acquire()
-        self._core = Core(view.layer)
         self._storage = storage
         self._record = view.record
         self._turn = threading.Lock()
         self._pid = os.getpid()
         self._console = bytearray()
         self._input = bytearray()
-        self._arenas: tuple[Arena, ...] = ()  # whose pages this machine's tree may show
         self._arena: Arena | None = None  # the open top of a backing machine
+        self._arenas: tuple[Arena, ...] = ()  # whose pages this machine's tree may show
         self.reproducible = view.record.reproducible if view.record else True
         self.registers = Registers(self._core)
 
@@ -128,15 +131,16 @@ class Machine:
     ) -> Self:
         """Open a machine's folder or a snapshot.
 
-        "memory" shares the folder with other readers and leaves it as it is; "backing" takes it for
-        writing and runs in it. `wait_seconds` is how long to wait for the lock (None: for ever).
-        Raises MachineLocked; MachineTorn when a writer died in it (`torn="discard"` goes back to the
-        last seal); BadImage for anything in the folder that is not as it must be.
+        "memory" shares the folder with other readers and leaves it as it is; "backing" takes it
+        for writing and runs in it. `wait_seconds` is how long to wait for the lock (None: no
+        end).
+        Raises MachineLocked; MachineTorn when a writer died in it (`torn="discard"` goes back to
+        the last seal); BadImage for anything in the folder that is not as it must be.
         """
         directory = Path(os.path.abspath(directory))  # noqa: PTH100 - resolve() follows symlinks
         if not directory.is_dir():
             raise BadImage(directory, "type", "no such folder", "the folder of a machine")
-        mode = "exclusive" if storage == "backing" else "shared"
+        mode: LockMode = "exclusive" if storage == "backing" else "shared"
         lock = (
             try_lock(directory, mode)
             if wait_seconds == 0
@@ -192,7 +196,7 @@ class Machine:
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
-        return self._core._pointer is None  # noqa: SLF001 - the core is ours
+        return self._core.closed
 
     def __repr__(self) -> str:
         where = self.directory or "memory"
@@ -200,9 +204,16 @@ class Machine:
 
     # running
 
-    def run(self, until: int | None = None, *, max_cycles: int | None = None) -> Stop:
+    def run(
+        self,
+        until: int | None = None,
+        *,
+        max_cycles: int | None = None,
+        console_bytes: int | None = None,
+    ) -> Stop:
         """Run to cycle `until`, for at most `max_cycles`, or until the machine stops for a reason.
 
+        With `console_bytes` that much output at the console is a reason too (ConsoleOutput).
         Raises BackingFault when a page of a file cannot be read or written; the machine then stands
         before that access, and the next `run` tries it again.
         """
@@ -217,18 +228,22 @@ class Machine:
                 if self._input:
                     del self._input[: self._core.console_input(bytes(self._input))]
                     part = min(end, self.cycle + CONSOLE_SLICE) if self._input else end
-                stop = self._core.run(part)
+                stop = self._core.run(part, console_bytes or CONSOLE_BYTES)
                 self._console += self._core.console_output()
-                if stop is not None and (part == end or stop.cycle != part):
-                    return stop
+                match stop:
+                    case ConsoleOutput() if console_bytes is None:
+                        continue
+                    case ReachedCycle(cycle) if cycle < end:
+                        continue
+                return stop
 
     def interrupt(self) -> None:
-        """Make the run in progress, or the next one, return Interrupted; callable from any thread."""
+        """Make the run in progress, or the next one, return Interrupted; from any thread."""
         self._core.interrupt()
 
     def trace(self, until: int | None = None, *, max_cycles: int | None = None) -> Iterator[str]:
         """Run instruction by instruction; yield a line for each, like Spike's commit log."""
-        from .trace import lines  # noqa: PLC0415 - seldom needed
+        from .trace import lines
 
         end = FOREVER if until is None else until
         if max_cycles is not None:
@@ -250,7 +265,7 @@ class Machine:
         return self.read(TX_START, length)
 
     def send_response(self, data: bytes, reason: int = 0) -> None:
-        """Put `data` into the rx buffer of a guest that waits at a manual yield, and let it go on."""
+        """Put `data` into the rx buffer of a guest that waits at a manual yield; let it go on."""
         if len(data) > RX_LENGTH:
             raise ValueError(f"a response of {len(data)} bytes; the rx buffer holds {RX_LENGTH}")
         with self._exclusive():
@@ -290,7 +305,7 @@ class Machine:
         with self._exclusive():
             result = self._core.read(address, length, virtual=virtual)
         if isinstance(result, int):
-            raise ValueError(f"{result:#x} is not memory of this machine")
+            raise ValueError(f"{result:#x} is not memory of this machine")  # noqa: TRY004
         return result
 
     def _write(self, address: int, data: bytes, *, virtual: bool) -> None:
@@ -331,21 +346,15 @@ class Machine:
     def fork(self) -> Self:
         """Return an independent copy in memory; it shares all pages until one of the two writes."""
         with self._exclusive():
-            layer = self._core.seal()
-        copy = type(self).__new__(type(self))
-        copy._view = self._view.acquire()
-        copy._core = Core(layer)
-        copy._storage = "memory"
-        copy._record = self._record
-        copy._turn = threading.Lock()
-        copy._pid = self._pid
-        copy._console = bytearray()
-        copy._input = bytearray(self._input)
-        copy._arenas = self._arenas
-        copy._arena = None
-        copy.reproducible = self.reproducible
-        copy.registers = Registers(copy._core)
+            copy = type(self)(self._view, "memory", origin=self)
+            copy._inherit(self._record, self._arenas, self._input, self.reproducible)  # noqa: SLF001
         return copy
+
+    def _inherit(
+        self, record: Record | None, arenas: tuple[Arena, ...], typed: bytearray, reproducible: bool
+    ) -> None:
+        self._record, self._arenas, self.reproducible = record, arenas, reproducible
+        self._input += typed
 
     def digest(self) -> str:
         """Hash the whole state: registers, devices and every page that is not all zeros (BLAKE2b).
@@ -481,17 +490,13 @@ class Machine:
                 deltas = (*deltas, name)
                 pages = len(entries)
             parent = None if record is None else record.id
-            write_record(
-                temporary, _with(base, self, deltas=deltas, parent=parent), new=True
-            )
+            write_record(temporary, _with(base, self, deltas=deltas, parent=parent), new=True)
         return SnapshotResult(target, self.cycle, pages, methods)
 
 
 def _with(
     record: Record, machine: Machine, *, deltas: tuple[str, ...], parent: str | None = None
 ) -> Record:
-    import msgspec  # noqa: PLC0415
-
     return msgspec.structs.replace(
         record,
         id=secrets.token_hex(16),
@@ -502,16 +507,14 @@ def _with(
     )
 
 
-def _serve(
-    machine: Machine, kind: RequestKind, payload: bytes, limits: Limits | None
-) -> Outcome:
+def _serve(machine: Machine, kind: RequestKind, payload: bytes, limits: Limits | None) -> Outcome:
     request = Request(machine, kind, payload, limits)
     while not request.step(STEP_CYCLES)[1]:
         pass
     return request.outcome
 
 
-def _lock_mode(plan: ImagePlan, name: str) -> Literal["shared", "exclusive"]:
+def _lock_mode(plan: ImagePlan, name: str) -> LockMode:
     content = plan.layout.range(name.removesuffix(".img"))
     return "exclusive" if content.writable else "shared"
 
@@ -528,16 +531,11 @@ def _record_of_plan(plan: ImagePlan, directory: Path) -> Record:
             ImageFile(source.name, (directory / source.name).stat().st_size, source.shared)
             for source in plan.sources
         ),
-        extents=tuple(Extent(*extent) for extent in _by_file(plan)),
+        extents=tuple(Extent(*extent) for extent in plan.extents),
         deltas=(),
         tohost=plan.tohost,
         fromhost=plan.fromhost,
     )
-
-
-def _by_file(plan: ImagePlan) -> Iterator[tuple[str, int, int, int]]:
-    for name, offset, address, length in plan.extents:
-        yield name, offset, address, length
 
 
 def _create_folder(plan: ImagePlan, directory: Path, *, durable: bool) -> None:
@@ -552,8 +550,6 @@ def _create_folder(plan: ImagePlan, directory: Path, *, durable: bool) -> None:
         pages = plan.pages()
         write_delta(temporary / "0.delta", list(pages), b"".join(pages.values()), state)
         record = _record_of_plan(plan, temporary)
-        import msgspec  # noqa: PLC0415
-
         record = msgspec.structs.replace(record, deltas=("0.delta",))
         write_record(temporary, record, new=True)
 

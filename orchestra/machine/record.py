@@ -1,10 +1,9 @@
-"""machine.json: what a machine's folder says of itself; versioned, checksummed, and never trusted."""
+"""machine.json: what a machine's folder says of itself; versioned, checksummed, never trusted."""
 
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -14,10 +13,13 @@ from orchestra.io import folder
 
 from .config import MachineConfig, from_builtins, to_json
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 __all__ = ["NAME", "Extent", "ImageFile", "Record", "read_record", "write_record"]
 
 NAME = "machine.json"
-FORMAT = 1
+FORMAT: Literal[1] = 1
 MAX_BYTES = 1 << 20
 _Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z", max_length=128)]
 _Number = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]

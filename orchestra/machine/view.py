@@ -1,9 +1,8 @@
-"""A view: the mapped files, the board and the base layer that all machines started from it share."""
+"""A view: mapped files, board and base layer, shared by all machines started from it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestra.errors import BadImage
@@ -28,6 +27,7 @@ from .record import Record, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from orchestra.io.lock import Lock
 
@@ -115,9 +115,7 @@ def view_of_plan(plan: ImagePlan, locks: list[Lock]) -> View:
     writable = {item.name for item in plan.layout.memory if item.writable}
     for source in plan.sources:
         shared = source.shared and source.name.removesuffix(".img") in writable
-        mappings[source.name] = map_file(
-            source.path.resolve(), mode="shared" if shared else "read"
-        )
+        mappings[source.name] = map_file(source.path.resolve(), mode="shared" if shared else "read")
     shared_names = {
         source.name for source in plan.sources if mappings[source.name].mode == "shared"
     }
@@ -148,9 +146,7 @@ def view_of_folder(directory: Path, locks: list[Lock]) -> View:
     )
 
 
-def _board_of(
-    directory: Path, record: Record, layout: Layout, mappings: list[Mapping]
-) -> Board:
+def _board_of(directory: Path, record: Record, layout: Layout, mappings: list[Mapping]) -> Board:
     path = directory / "machine.json"
     files: dict[str, tuple[Mapping, bool]] = {}
     for image in record.images:
@@ -189,9 +185,7 @@ def _layers_of(
 ) -> Layer:
     if not record.deltas:
         raise BadImage(directory / "machine.json", "deltas", [], "at least one")
-    pages = [
-        range(item.start // PAGE_BYTES, item.end // PAGE_BYTES) for item in layout.memory
-    ]
+    pages = [range(item.start // PAGE_BYTES, item.end // PAGE_BYTES) for item in layout.memory]
     layer = None
     for name in record.deltas:
         delta = open_delta(folder.child(directory, name), is_memory=pages)

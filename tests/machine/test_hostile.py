@@ -1,4 +1,4 @@
-"""A folder that lies: whatever is in it, opening says which file and field, and maps nothing beyond it."""
+"""A folder that lies: whatever is in it, opening it says which file and field."""
 
 import json
 import shutil
@@ -155,7 +155,9 @@ def test_a_state_no_machine_can_be_in_is_refused(copy):
     name=st.sampled_from(["0.delta", "1.delta", "machine.json"]),
     places=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), min_size=1, max_size=4),
 )
-def test_any_flipped_bits_give_an_error_or_the_same_machine(snapshot, tmp_path_factory, name, places):
+def test_any_flipped_bits_give_an_error_or_the_same_machine(
+    snapshot, tmp_path_factory, name, places
+):
     target = tmp_path_factory.mktemp("flip") / "snap"
     shutil.copytree(snapshot, target)
     path = target / name

@@ -108,7 +108,9 @@ def test_a_run_cut_anywhere_and_moved_between_copies_ends_in_the_same_state(cuts
     deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.sets(st.integers(0, len(INPUTS)), max_size=3), st.sampled_from(["memory", "backing"]))
-def test_a_machine_stored_and_opened_again_ends_in_the_same_state(tmp_path_factory, stores, storage):
+def test_a_machine_stored_and_opened_again_ends_in_the_same_state(
+    tmp_path_factory, stores, storage
+):
     folder = tmp_path_factory.mktemp("stores")
     with advanced(ready_ledger()) as whole:
         expected = whole.digest()
@@ -277,9 +279,13 @@ def test_one_thread_at_a_time(tmp_path):
     with Machine.create(bare_config(code)) as machine:
         thread = threading.Thread(target=machine.run)
         thread.start()
-        with pytest.raises(MachineBusy):
+
+        def read_until_it_runs():
             while True:
                 machine.read(0x8000_0000, 4)
+
+        with pytest.raises(MachineBusy):
+            read_until_it_runs()
         machine.interrupt()
         thread.join()
 
@@ -358,3 +364,18 @@ def test_a_machine_with_a_terabyte_costs_what_it_touches(tmp_path):
     with Machine.open(tmp_path / "snap") as again:
         assert again.digest() == expected
         assert again.read(0x8000_0000 + (1 << 40) - 8, 8) == b"the last"
+
+
+def test_console_output_is_a_stop_when_asked_for_and_changes_nothing():
+    from orchestra.machine import Boot, ConsoleOutput
+
+    config = MachineConfig(boot=Boot(elf=HELLO))
+    with Machine.create(config) as whole, Machine.create(config) as parts:
+        whole.run()
+        text = b""
+        while isinstance(stop := parts.run(console_bytes=4), ConsoleOutput):
+            assert stop.cycle == parts.cycle
+            text += parts.console_output()
+        text += parts.console_output()
+        assert text == whole.console_output() == b"hello from the guest\n"
+        assert parts.digest() == whole.digest()

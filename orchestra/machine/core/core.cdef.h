@@ -39,6 +39,7 @@ bool machine_set_arena(machine *m, arena_grow grow, void *context);
 typedef struct {
     machine *machine;
     uint64_t until;
+    uint32_t console_bytes;
     int stop;
 } run_call;
 void machine_run(run_call *call);
@@ -52,6 +53,8 @@ typedef struct {
     uint8_t trapped;
     uint16_t csr;
     uint64_t csr_value;
+    uint64_t mstatus;
+    uint32_t fflags, fflags_raised;
 } commit;
 typedef struct {
     machine *machine;

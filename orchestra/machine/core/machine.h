@@ -394,6 +394,9 @@ typedef struct { // one retired instruction, for traces
     uint8_t trapped;
     uint16_t csr; // 0: none written
     uint64_t csr_value;
+    uint64_t mstatus;       // when it changed by itself: FS became dirty, or a return from a trap; else 0
+    uint32_t fflags;        // before the instruction
+    uint32_t fflags_raised; // by its arithmetic
 } commit;
 
 struct machine {
@@ -409,7 +412,7 @@ struct machine {
     engine *engine;
     commit *trace;
     uint8_t *console;
-    uint32_t console_length, console_capacity;
+    uint32_t console_length, console_capacity, console_limit;
     uint32_t stop_flag;
     uint32_t stop; // set by devices
     bool attention; // leave the block: interrupts, mode or translation may have changed
@@ -423,7 +426,8 @@ void interpret(machine *m);
 typedef struct {
     machine *machine;
     uint64_t until;
-    int stop; // out
+    uint32_t console_bytes; // stop when this much output waits
+    int stop;               // out
 } run_call;
 
 typedef struct {

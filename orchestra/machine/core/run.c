@@ -536,6 +536,7 @@ void machine_run(run_call *call) {
     m->at = NULL;
     m->limit = m->s.cycle;
     m->budget = 0;
+    m->console_limit = call->console_bytes;
     call->stop = run(m, call->until);
     m->s.x[32] = 0;
 }
@@ -559,6 +560,7 @@ void machine_trace(trace_call *call) {
     call->count = 0;
     if (!engine_open(m)) return;
     call->stop = STOP_CYCLE;
+    m->console_limit = UINT32_MAX;
     mmu_flush(m);
     while (call->count < call->capacity && m->s.cycle < call->until && call->stop == STOP_CYCLE) {
         commit *c = &call->commits[call->count];

@@ -3,9 +3,8 @@
 
 enum { TOHOST = 0, FROMHOST = 8, IHALT = 0x10, ICONSOLE = 0x18, IYIELD = 0x20 };
 enum { DEVICE_HALT = 0, DEVICE_CONSOLE = 1, DEVICE_YIELD = 2 };
-enum { CONSOLE_LIMIT = 1 << 20 };
 
-// What the guest printed waits here for the host; when it is full the machine stops until it is read.
+// What the guest printed waits here for the host; when there is enough of it the machine stops.
 void console_put(machine *m, uint8_t byte) {
     if (m->console_length == m->console_capacity) {
         uint32_t capacity = m->console_capacity ? m->console_capacity * 2 : 256;
@@ -15,7 +14,7 @@ void console_put(machine *m, uint8_t byte) {
         m->console_capacity = capacity;
     }
     m->console[m->console_length++] = byte;
-    if (m->console_length >= CONSOLE_LIMIT) m->stop = STOP_CONSOLE, m->attention = true;
+    if (m->console_length >= m->console_limit) m->stop = STOP_CONSOLE, m->attention = true;
 }
 
 static void answer(machine *m, uint64_t fromhost) {
