@@ -1,10 +1,10 @@
-"""The file of one layer: pages, then the state, then an index; checksummed and verified before use.
+"""The file of one layer: pages, state, index; checksummed, and verified before use.
 
-page 0        header: magic, version, counts and offsets, cycle, checksums of state, index and header
+page 0        header: magic, version, counts, offset, cycle; checksums of state, index, header
 page 1 ...    the pages themselves, in the order of the index
 state         registers, CSRs and devices: one page
-index         a 64-bit page number for each slot: all ones where a slot is superseded, bit 63 set
-for a page of zeros, which has no slot
+index         a 64-bit page number for each slot: all ones where a slot is superseded, bit 63
+              set for a page of zeros, which has no slot
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ bool board_add_extent(board *b, uint64_t start, uint64_t length, uintptr_t host,
     return true;
 }
 
-void board_set_virtio(board *b, uint32_t slot, uint32_t kind, uint64_t start, uint64_t length, uint32_t read_only,
-                      uint64_t seed) {
+void board_set_virtio(board *b, uint32_t slot, uint32_t kind, uint64_t start, uint64_t length,
+                      uint32_t read_only, uint64_t seed) {
     if (slot < VIRTIO_SLOTS) b->virtio[slot] = (virtio_config){kind, read_only, start, length, seed};
 }
 
@@ -75,7 +75,8 @@ static code_page **bucket(board *b, const uint8_t *host) {
 
 static void lock(board *b) {
     while (__atomic_exchange_n(&b->code_lock, 1, __ATOMIC_ACQUIRE))
-        while (__atomic_load_n(&b->code_lock, __ATOMIC_RELAXED)) {}
+        while (__atomic_load_n(&b->code_lock, __ATOMIC_RELAXED)) {
+        }
 }
 
 static void unlock(board *b) { __atomic_store_n(&b->code_lock, 0, __ATOMIC_RELEASE); }

@@ -74,7 +74,8 @@ bool dma_write(machine *m, uint64_t address, const void *data, uint64_t length, 
     return true;
 }
 
-bool dma_copy(machine *m, uint64_t target, uint64_t source, uint64_t length, bool guest_target, bool guest_source) {
+bool dma_copy(machine *m, uint64_t target, uint64_t source, uint64_t length, bool guest_target,
+              bool guest_source) {
     if (!inside(m, source, length, guest_source, RANGE_READ)) return false;
     while (length) {
         uint64_t part = in_page(source, length);

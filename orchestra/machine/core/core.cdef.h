@@ -16,8 +16,8 @@ typedef struct {
 board *board_new(uint64_t cycles_per_tick, uint32_t devices, uint64_t watched, uint64_t watched_fromhost);
 bool board_add_range(board *b, uint64_t start, uint64_t length, uint32_t flags);
 bool board_add_extent(board *b, uint64_t start, uint64_t length, uintptr_t host, uint32_t flags);
-void board_set_virtio(board *b, uint32_t slot, uint32_t kind, uint64_t start, uint64_t length, uint32_t read_only,
-                      uint64_t seed);
+void board_set_virtio(board *b, uint32_t slot, uint32_t kind, uint64_t start, uint64_t length,
+                      uint32_t read_only, uint64_t seed);
 void board_release(board *b);
 
 layer *layer_new(board *b, layer *parent, const uint8_t *initial);
@@ -96,8 +96,8 @@ void machine_collect_pages(collect_call *call);
 typedef struct {
     const uint64_t *addresses;
     uint64_t count;
-    uint8_t *bytes; // room for all of them
-    uint8_t *zero;  // out: which were left out
+    uint8_t *bytes;   // room for all of them
+    uint8_t *zero;    // out: which were left out
     uint64_t written; // out: bytes
 } gather_call;
 void machine_gather_pages(gather_call *call);

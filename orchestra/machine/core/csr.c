@@ -1,20 +1,24 @@
 /* csr.c: control and status registers; csr.def is their table. */
 #include "machine.h"
 
-#define MISA          (2ull << 62 | 1 << 0 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 8 | 1 << 12 | 1 << 18 | 1 << 20) // ACDFIMSU
+#define MISA                                                                                                 \
+    (2ull << 62 | 1 << 0 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 8 | 1 << 12 | 1 << 18 | 1 << 20) // ACDFIMSU
 #define SSTATUS_WRITE (MSTATUS_SIE | MSTATUS_SPIE | MSTATUS_SPP | MSTATUS_FS | MSTATUS_SUM | MSTATUS_MXR)
 #define SSTATUS_READ  (SSTATUS_WRITE | MSTATUS_UXL | MSTATUS_SD)
-#define MSTATUS_WRITE                                                                                                  \
-    (SSTATUS_WRITE | MSTATUS_MIE | MSTATUS_MPIE | MSTATUS_MPP | MSTATUS_MPRV | MSTATUS_TVM | MSTATUS_TW | MSTATUS_TSR)
+#define MSTATUS_WRITE                                                                                        \
+    (SSTATUS_WRITE | MSTATUS_MIE | MSTATUS_MPIE | MSTATUS_MPP | MSTATUS_MPRV | MSTATUS_TVM | MSTATUS_TW |    \
+     MSTATUS_TSR)
 enum { SATP_SV39 = 8 };
 
 static uint64_t status_read(const state *s) {
-    return s->mstatus | MSTATUS_UXL | MSTATUS_SXL | ((s->mstatus & MSTATUS_FS) == MSTATUS_FS ? MSTATUS_SD : 0);
+    return s->mstatus | MSTATUS_UXL | MSTATUS_SXL |
+           ((s->mstatus & MSTATUS_FS) == MSTATUS_FS ? MSTATUS_SD : 0);
 }
 
 static void status_write(machine *m, uint64_t value) {
     state *s = &m->s;
-    if ((value >> 11 & 3) == 2) value = (value & ~MSTATUS_MPP) | (s->mstatus & MSTATUS_MPP); // there is no mode 2
+    if ((value >> 11 & 3) == 2)
+        value = (value & ~MSTATUS_MPP) | (s->mstatus & MSTATUS_MPP); // there is no mode 2
     uint64_t changed = (s->mstatus ^ value) & MSTATUS_WRITE;
     s->mstatus ^= changed;
     if (changed & MSTATUS_MXR) mmu_flush(m);
@@ -41,8 +45,9 @@ static void satp_write(machine *m, uint64_t value) {
 
 const char *csr_name(unsigned number) {
     switch (number) {
-#define CSR(number, name, read, ...)                                                                                   \
-    case number: return #name;
+#define CSR(number, name, read, ...)                                                                         \
+    case number:                                                                                             \
+        return #name;
 #include "csr.def"
 #undef CSR
     }
@@ -50,7 +55,7 @@ const char *csr_name(unsigned number) {
 }
 
 int csr_number(const char *wanted) {
-#define CSR(number, name, read, ...)                                                                                   \
+#define CSR(number, name, read, ...)                                                                         \
     if (!strcmp(wanted, #name)) return number;
 #include "csr.def"
 #undef CSR
@@ -80,8 +85,10 @@ bool csr_access(machine *m, unsigned number, bool writes) {
 bool csr_read(machine *m, unsigned number, uint64_t *value) {
     state *s = &m->s;
     switch (number) {
-#define CSR(number, name, read, ...)                                                                                   \
-    case number: *value = read; return true;
+#define CSR(number, name, read, ...)                                                                         \
+    case number:                                                                                             \
+        *value = read;                                                                                       \
+        return true;
 #include "csr.def"
 #undef CSR
     }
@@ -92,8 +99,10 @@ bool csr_read(machine *m, unsigned number, uint64_t *value) {
 bool csr_write(machine *m, unsigned number, uint64_t v) {
     state *s = &m->s;
     switch (number) {
-#define CSR(number, name, read, ...)                                                                                   \
-    case number: __VA_ARGS__; return true;
+#define CSR(number, name, read, ...)                                                                         \
+    case number:                                                                                             \
+        __VA_ARGS__;                                                                                         \
+        return true;
 #include "csr.def"
 #undef CSR
     }

@@ -78,22 +78,45 @@ static uint32_t type_s(uint32_t match, uint32_t rs1, uint32_t rs2, uint32_t imm)
 }
 
 static uint32_t type_b(uint32_t match, uint32_t rs1, uint32_t imm) {
-    return match | rs1 << 15 | bits(imm, 4, 1, 8) | bits(imm, 11, 11, 7) | bits(imm, 10, 5, 25) | bits(imm, 12, 12, 31);
+    return match | rs1 << 15 | bits(imm, 4, 1, 8) | bits(imm, 11, 11, 7) | bits(imm, 10, 5, 25) |
+           bits(imm, 12, 12, 31);
 }
 
 static uint32_t type_j(uint32_t match, uint32_t imm) {
-    return match | bits(imm, 19, 12, 12) | bits(imm, 11, 11, 20) | bits(imm, 10, 1, 21) | bits(imm, 20, 20, 31);
+    return match | bits(imm, 19, 12, 12) | bits(imm, 11, 11, 20) | bits(imm, 10, 1, 21) |
+           bits(imm, 20, 20, 31);
 }
 
 uint32_t decode_expand(uint16_t half) {
     enum {
-        ADDI = 0x13, ADDIW = 0x1b, LUI = 0x37, LW = 0x2003, LD = 0x3003, FLD = 0x3007, SW = 0x2023, SD = 0x3023,
-        FSD = 0x3027, JAL = 0x6f, JALR = 0x67, BEQ = 0x63, BNE = 0x1063, SLLI = 0x1013, SRLI = 0x5013,
-        SRAI = 0x40005013, ANDI = 0x7013, ADD = 0x33, SUB = 0x40000033, XOR = 0x4033, OR = 0x6033, AND = 0x7033,
-        ADDW = 0x3b, SUBW = 0x4000003b, EBREAK = 0x100073
+        ADDI = 0x13,
+        ADDIW = 0x1b,
+        LUI = 0x37,
+        LW = 0x2003,
+        LD = 0x3003,
+        FLD = 0x3007,
+        SW = 0x2023,
+        SD = 0x3023,
+        FSD = 0x3027,
+        JAL = 0x6f,
+        JALR = 0x67,
+        BEQ = 0x63,
+        BNE = 0x1063,
+        SLLI = 0x1013,
+        SRLI = 0x5013,
+        SRAI = 0x40005013,
+        ANDI = 0x7013,
+        ADD = 0x33,
+        SUB = 0x40000033,
+        XOR = 0x4033,
+        OR = 0x6033,
+        AND = 0x7033,
+        ADDW = 0x3b,
+        SUBW = 0x4000003b,
+        EBREAK = 0x100073
     };
     uint32_t w = half;
-    uint32_t rd = bits(w, 11, 7, 0), rs2 = bits(w, 6, 2, 0);         // full register fields
+    uint32_t rd = bits(w, 11, 7, 0), rs2 = bits(w, 6, 2, 0);          // full register fields
     uint32_t low = bits(w, 4, 2, 0) + 8, high = bits(w, 9, 7, 0) + 8; // the three-bit ones
     uint32_t sign = 0u - (w >> 12 & 1);
     uint32_t imm6 = bits(w, 6, 2, 0) | (sign << 5), shamt = bits(w, 6, 2, 0) | bits(w, 12, 12, 5);
@@ -119,7 +142,8 @@ uint32_t decode_expand(uint16_t half) {
         if (!(imm6 & 63)) return 0;
         if (rd != 2) return LUI | rd << 7 | imm6 << 12;
         return type_i(ADDI, 2, 2,
-                      bits(w, 6, 6, 4) | bits(w, 2, 2, 5) | bits(w, 5, 5, 6) | bits(w, 4, 3, 7) | (sign << 9));
+                      bits(w, 6, 6, 4) | bits(w, 2, 2, 5) | bits(w, 5, 5, 6) | bits(w, 4, 3, 7) |
+                          (sign << 9));
     case 014:
         switch (bits(w, 11, 10, 0)) {
         case 0: return type_i(SRLI, high, high, shamt);
@@ -141,7 +165,8 @@ uint32_t decode_expand(uint16_t half) {
     case 016:
     case 017:
         return type_b(w >> 13 & 1 ? BNE : BEQ, high,
-                      bits(w, 11, 10, 3) | bits(w, 6, 5, 6) | bits(w, 4, 3, 1) | bits(w, 2, 2, 5) | (sign << 8));
+                      bits(w, 11, 10, 3) | bits(w, 6, 5, 6) | bits(w, 4, 3, 1) | bits(w, 2, 2, 5) |
+                          (sign << 8));
     case 020: return type_i(SLLI, rd, rd, shamt);
     case 021: return type_i(FLD, rd, 2, stack8);
     case 022: return rd ? type_i(LW, rd, 2, stack4) : 0;
@@ -164,11 +189,9 @@ static int32_t immediate(uint32_t w, unsigned format) {
     switch (format) {
     case I: return (int32_t)w >> 20;
     case S: return ((int32_t)w >> 25) * 32 + (int32_t)bits(w, 11, 7, 0);
-    case B:
-        return top * 4096 + (int32_t)(bits(w, 7, 7, 11) | bits(w, 30, 25, 5) | bits(w, 11, 8, 1));
+    case B: return top * 4096 + (int32_t)(bits(w, 7, 7, 11) | bits(w, 30, 25, 5) | bits(w, 11, 8, 1));
     case U: return (int32_t)(w & 0xfffff000);
-    case J:
-        return top * 1048576 + (int32_t)(bits(w, 19, 12, 12) | bits(w, 20, 20, 11) | bits(w, 30, 21, 1));
+    case J: return top * 1048576 + (int32_t)(bits(w, 19, 12, 12) | bits(w, 20, 20, 11) | bits(w, 30, 21, 1));
     case SH: return (int32_t)bits(w, 25, 20, 0);
     case FR: return (int32_t)bits(w, 14, 12, 0);
     case R4: return (int32_t)(bits(w, 14, 12, 0) | bits(w, 31, 27, 8));
@@ -186,7 +209,8 @@ void decode_operation(const board *b, uint32_t raw, unsigned offset, bool far, o
     uint32_t word = wide ? raw : decode_expand((uint16_t)raw);
     unsigned op = word ? decode_opcode(b, word) : OP_illegal;
     unsigned format = instructions[op].format;
-    if ((format == FR || format == R4) && (word >> 12 & 7) - 5 < 2) op = OP_illegal; // reserved rounding modes
+    if ((format == FR || format == R4) && (word >> 12 & 7) - 5 < 2)
+        op = OP_illegal; // reserved rounding modes
     int32_t imm = immediate(word, format);
     far = far || !near_target(format, imm, offset);
     bool jumps = format == B || format == J;
@@ -252,8 +276,10 @@ void decode_block(const board *b, code_page *page, unsigned slot) {
     unsigned next = slot < PAGE_SLOTS ? page->operations[slot].n : 0;
     for (unsigned i = count; i-- > 0;) {
         operation *out = &block[i];
-        if (out->handler == step) out->n = 0;
-        else if (out->n != 1) out->n = (uint8_t)(next + 1);
+        if (out->handler == step)
+            out->n = 0;
+        else if (out->n != 1)
+            out->n = (uint8_t)(next + 1);
         if (out->n == 0) out->handler = step; // 255 + 1: this one goes alone
         next = out->n;
         publish(&page->operations[slots[i]], out);

@@ -4,9 +4,10 @@
 static const char *const x_names[32] = {"zero", "ra", "sp", "gp", "tp",  "t0",  "t1", "t2", "s0", "s1", "a0",
                                         "a1",   "a2", "a3", "a4", "a5",  "a6",  "a7", "s2", "s3", "s4", "s5",
                                         "s6",   "s7", "s8", "s9", "s10", "s11", "t3", "t4", "t5", "t6"};
-static const char *const f_names[32] = {"ft0", "ft1", "ft2", "ft3", "ft4", "ft5", "ft6",  "ft7",  "fs0",  "fs1", "fa0",
-                                        "fa1", "fa2", "fa3", "fa4", "fa5", "fa6", "fa7",  "fs2",  "fs3",  "fs4", "fs5",
-                                        "fs6", "fs7", "fs8", "fs9", "fs10", "fs11", "ft8", "ft9", "ft10", "ft11"};
+static const char *const f_names[32] = {"ft0", "ft1", "ft2",  "ft3",  "ft4", "ft5", "ft6",  "ft7",
+                                        "fs0", "fs1", "fa0",  "fa1",  "fa2", "fa3", "fa4",  "fa5",
+                                        "fa6", "fa7", "fs2",  "fs3",  "fs4", "fs5", "fs6",  "fs7",
+                                        "fs8", "fs9", "fs10", "fs11", "ft8", "ft9", "ft10", "ft11"};
 static const char *const rounding[8] = {"rne", "rtz", "rdn", "rup", "rmm", "?", "?", "dyn"};
 
 typedef struct {
@@ -37,20 +38,34 @@ static void put_signed(text *t, int64_t value) {
 static bool operand(text *t, const char *name, size_t length, uint32_t word, int32_t imm, uint64_t pc) {
     unsigned rd = word >> 7 & 31, rs1 = word >> 15 & 31, rs2 = word >> 20 & 31;
 #define IS(literal) (length == sizeof(literal) - 1 && !strncmp(name, literal, length))
-    if (IS("rd")) put(t, x_names[rd]);
-    else if (IS("rs1")) put(t, x_names[rs1]);
-    else if (IS("rs2")) put(t, x_names[rs2]);
-    else if (IS("fd")) put(t, f_names[rd]);
-    else if (IS("fs1")) put(t, f_names[rs1]);
-    else if (IS("fs2")) put(t, f_names[rs2]);
-    else if (IS("fs3")) put(t, f_names[word >> 27]);
-    else if (IS("rm")) put(t, rounding[word >> 12 & 7]);
-    else if (IS("imm") || IS("shamt")) put_signed(t, imm);
-    else if (IS("u20")) put_number(t, (uint32_t)imm >> 12, 16);
-    else if (IS("zimm")) put_number(t, rs1, 10);
-    else if (IS("target")) put_number(t, pc + (uint64_t)(int64_t)imm, 16);
-    else if (IS("csr")) csr_name((unsigned)imm) ? put(t, csr_name((unsigned)imm)) : put_number(t, (unsigned)imm, 16);
-    else return false;
+    if (IS("rd"))
+        put(t, x_names[rd]);
+    else if (IS("rs1"))
+        put(t, x_names[rs1]);
+    else if (IS("rs2"))
+        put(t, x_names[rs2]);
+    else if (IS("fd"))
+        put(t, f_names[rd]);
+    else if (IS("fs1"))
+        put(t, f_names[rs1]);
+    else if (IS("fs2"))
+        put(t, f_names[rs2]);
+    else if (IS("fs3"))
+        put(t, f_names[word >> 27]);
+    else if (IS("rm"))
+        put(t, rounding[word >> 12 & 7]);
+    else if (IS("imm") || IS("shamt"))
+        put_signed(t, imm);
+    else if (IS("u20"))
+        put_number(t, (uint32_t)imm >> 12, 16);
+    else if (IS("zimm"))
+        put_number(t, rs1, 10);
+    else if (IS("target"))
+        put_number(t, pc + (uint64_t)(int64_t)imm, 16);
+    else if (IS("csr"))
+        csr_name((unsigned)imm) ? put(t, csr_name((unsigned)imm)) : put_number(t, (unsigned)imm, 16);
+    else
+        return false;
 #undef IS
     return true;
 }

@@ -81,7 +81,8 @@ void machine_access(access_call *call) {
         if (call->virtual_address && !mmu_debug_translate(m, address, &physical)) return;
         const memory_range *r = board_range(m->home, physical);
         if (!r || (call->virtual_address && !(r->flags & RANGE_GUEST))) return;
-        if (!(call->write ? dma_write(m, physical, data, part, false) : dma_read(m, physical, data, part, false)))
+        if (!(call->write ? dma_write(m, physical, data, part, false)
+                          : dma_read(m, physical, data, part, false)))
             return;
         address += part, data += part, left -= part;
     }
@@ -93,12 +94,18 @@ void machine_access(access_call *call) {
 bool machine_register(machine *m, unsigned number, uint64_t *value) {
     state *s = &m->s;
     m->at = NULL;
-    if (number < 32) *value = s->x[number];
-    else if (number < 64) *value = s->f[number - 32];
-    else if (number == 64) *value = s->pc;
-    else if (number == 65) *value = s->privilege;
-    else if (number == 66) *value = s->cycle;
-    else return number >= 0x1000 && csr_name(number - 0x1000) && csr_read(m, number - 0x1000, value);
+    if (number < 32)
+        *value = s->x[number];
+    else if (number < 64)
+        *value = s->f[number - 32];
+    else if (number == 64)
+        *value = s->pc;
+    else if (number == 65)
+        *value = s->privilege;
+    else if (number == 66)
+        *value = s->cycle;
+    else
+        return number >= 0x1000 && csr_name(number - 0x1000) && csr_read(m, number - 0x1000, value);
     return true;
 }
 
@@ -106,16 +113,23 @@ bool machine_set_register(machine *m, unsigned number, uint64_t value) {
     state *s = &m->s;
     m->at = NULL;
     if (number == 0) return value == 0;
-    if (number < 32) s->x[number] = value;
-    else if (number < 64) s->f[number - 32] = value;
-    else if (number == 64) s->pc = value & ~1ull;
+    if (number < 32)
+        s->x[number] = value;
+    else if (number < 64)
+        s->f[number - 32] = value;
+    else if (number == 64)
+        s->pc = value & ~1ull;
     else if (number == 65) {
         if (value > PRIVILEGE_M || value == 2) return false;
         s->privilege = (uint8_t)value;
-    } else if (number < 0x1000 || !csr_name(number - 0x1000)) return false;
-    else if (number - 0x1000 == 0xb00) s->mcycle_offset = value - s->cycle;
-    else if (number - 0x1000 == 0xb02) s->minstret_offset = value - s->cycle;
-    else csr_write(m, number - 0x1000, value);
+    } else if (number < 0x1000 || !csr_name(number - 0x1000))
+        return false;
+    else if (number - 0x1000 == 0xb00)
+        s->mcycle_offset = value - s->cycle;
+    else if (number - 0x1000 == 0xb02)
+        s->minstret_offset = value - s->cycle;
+    else
+        csr_write(m, number - 0x1000, value);
     mmu_flush(m);
     return true;
 }

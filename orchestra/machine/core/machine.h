@@ -137,7 +137,7 @@ typedef struct { // the memory of one machine: a base layer and its own top
     uint64_t first; // slots of top from here on are ours alone
 } memory;
 
-uint8_t *memory_peek(machine *m, uint64_t page);            // host address for reading; never NULL
+uint8_t *memory_peek(machine *m, uint64_t page);             // host address for reading; never NULL
 uint8_t *memory_own(machine *m, uint64_t page, bool *moved); // host address for writing; NULL: out of memory
 bool memory_writable(machine *m, uint64_t page);
 void memory_attach(machine *m, layer *base);
@@ -276,8 +276,8 @@ int mmu_store(machine *m, uint64_t address, unsigned size, uint64_t value);
 bool mmu_amo_load(machine *m, uint64_t address, unsigned size, uint64_t *value);
 bool mmu_reserve(machine *m, uint64_t address, unsigned size, uint64_t *value);
 int mmu_store_conditional(machine *m, uint64_t address, unsigned size, uint64_t value, bool *stored);
-operation *mmu_fetch(machine *m, uint64_t pc);                   // NULL: trap
-bool mmu_fetch_raw(machine *m, uint64_t pc, uint32_t *raw);      // false: trap
+operation *mmu_fetch(machine *m, uint64_t pc);              // NULL: trap
+bool mmu_fetch_raw(machine *m, uint64_t pc, uint32_t *raw); // false: trap
 bool mmu_debug_translate(machine *m, uint64_t address, uint64_t *physical);
 tlb_entry *mmu_bank(machine *m);
 uint8_t *mmu_own(machine *m, uint64_t page, bool *leave); // for writing the whole page; NULL: out of memory
@@ -295,7 +295,8 @@ bool bus_load(machine *m, uint64_t address, unsigned size, uint64_t *value); // 
 bool bus_store(machine *m, uint64_t address, unsigned size, uint64_t value);
 bool dma_read(machine *m, uint64_t address, void *data, uint64_t length, bool guest);
 bool dma_write(machine *m, uint64_t address, const void *data, uint64_t length, bool guest);
-bool dma_copy(machine *m, uint64_t target, uint64_t source, uint64_t length, bool guest_target, bool guest_source);
+bool dma_copy(machine *m, uint64_t target, uint64_t source, uint64_t length, bool guest_target,
+              bool guest_source);
 
 // csr.c, trap.c
 
@@ -348,7 +349,16 @@ bool trap_return(machine *m, unsigned from);
 
 // devices/
 
-enum { STOP_NONE, STOP_HALTED, STOP_YIELDED, STOP_CYCLE, STOP_INTERRUPTED, STOP_IDLE, STOP_CONSOLE, STOP_MEMORY };
+enum {
+    STOP_NONE,
+    STOP_HALTED,
+    STOP_YIELDED,
+    STOP_CYCLE,
+    STOP_INTERRUPTED,
+    STOP_IDLE,
+    STOP_CONSOLE,
+    STOP_MEMORY
+};
 enum { YIELD_AUTOMATIC = 0, YIELD_MANUAL = 1 };
 
 bool clint_load(machine *m, uint64_t offset, unsigned size, uint64_t *value);
@@ -400,10 +410,10 @@ typedef struct { // one retired instruction, for traces
 } commit;
 
 struct machine {
-    state s; // first, so that x[i] is at the machine's own address
+    state s;                      // first, so that x[i] is at the machine's own address
     const operation *volatile at; // the operation whose memory access is under way; NULL: between operations
-    uint64_t delta;         // pc = (at >> 3) + delta
-    int64_t budget;         // cycles left before limit, as of the last block entered
+    uint64_t delta;               // pc = (at >> 3) + delta
+    int64_t budget;               // cycles left before limit, as of the last block entered
     uint64_t limit;
     int cause;      // of the trap under way
     uint64_t value; // and its mtval
@@ -414,14 +424,15 @@ struct machine {
     uint8_t *console;
     uint32_t console_length, console_capacity, console_limit;
     uint32_t stop_flag;
-    uint32_t stop; // set by devices
+    uint32_t stop;  // set by devices
     bool attention; // leave the block: interrupts, mode or translation may have changed
 };
 
 uint64_t cycle_now(const machine *m);
 void interpret(machine *m);
 
-// machine.c, run.c, disassemble.c: calls that touch guest memory take one argument, so that a guard can make them
+// machine.c, run.c, disassemble.c: calls that touch guest memory take one argument, so that a guard can make
+// them
 
 typedef struct {
     machine *machine;
@@ -466,8 +477,8 @@ typedef struct {
 typedef struct {
     const uint64_t *addresses;
     uint64_t count;
-    uint8_t *bytes; // room for all of them
-    uint8_t *zero;  // out: which were left out
+    uint8_t *bytes;   // room for all of them
+    uint8_t *zero;    // out: which were left out
     uint64_t written; // out: bytes
 } gather_call;
 
@@ -501,8 +512,8 @@ void machine_cool(machine *m);
 board *board_new(uint64_t cycles_per_tick, uint32_t devices, uint64_t watched, uint64_t watched_fromhost);
 bool board_add_range(board *b, uint64_t start, uint64_t length, uint32_t flags);
 bool board_add_extent(board *b, uint64_t start, uint64_t length, uintptr_t host, uint32_t flags);
-void board_set_virtio(board *b, uint32_t slot, uint32_t kind, uint64_t start, uint64_t length, uint32_t read_only,
-                      uint64_t seed);
+void board_set_virtio(board *b, uint32_t slot, uint32_t kind, uint64_t start, uint64_t length,
+                      uint32_t read_only, uint64_t seed);
 layer *layer_new(board *b, layer *parent, const uint8_t *initial);
 bool layer_add_pages(layer *l, const uint64_t *pages, uintptr_t first_host, uint64_t count);
 void layer_set_stored(layer *l);

@@ -39,8 +39,10 @@ static bool arena_extend(arena *a) {
     uint64_t count = got / PAGE_BYTES;
     if (count > wanted) {
         pages = realloc(a->pages, (a->slots + count) * sizeof *pages);
-        if (pages) a->pages = pages;
-        else count = wanted;
+        if (pages)
+            a->pages = pages;
+        else
+            count = wanted;
     }
     a->chunks[a->chunk_count++] = (arena_chunk){host, a->slots, count};
     a->slots += count;
@@ -51,8 +53,10 @@ static uint8_t *arena_address(const arena *a, uint64_t slot) {
     uint32_t low = 0, high = a->chunk_count;
     while (high - low > 1) {
         uint32_t middle = (low + high) / 2;
-        if (a->chunks[middle].first <= slot) low = middle;
-        else high = middle;
+        if (a->chunks[middle].first <= slot)
+            low = middle;
+        else
+            high = middle;
     }
     return a->chunks[low].host + (slot - a->chunks[low].first) * PAGE_BYTES;
 }
@@ -61,8 +65,10 @@ static uint8_t *arena_address(const arena *a, uint64_t slot) {
 
 static node *node_new(node **list, node **spare, uint64_t epoch) {
     node *n = spare ? *spare : NULL;
-    if (n) *spare = n->next;
-    else if (!(n = malloc(sizeof *n))) return NULL;
+    if (n)
+        *spare = n->next;
+    else if (!(n = malloc(sizeof *n)))
+        return NULL;
     n->epoch = epoch;
     n->next = *list;
     *list = n;
@@ -92,8 +98,10 @@ static bool tree_put(const board *b, node **root, node **list, node **spare, uin
         if (!n || n->epoch != epoch) {
             node *copy = node_new(list, spare, epoch);
             if (!copy) return false;
-            if (n) memcpy(copy->child, n->child, sizeof copy->child);
-            else memset(copy->child, 0, sizeof copy->child);
+            if (n)
+                memcpy(copy->child, n->child, sizeof copy->child);
+            else
+                memset(copy->child, 0, sizeof copy->child);
             copy->owned = 0;
             *link = n = copy;
         }
@@ -110,9 +118,12 @@ static const memory_extent *extent_of(const board *b, uint64_t page) {
     while (low < high) {
         uint32_t middle = (low + high) / 2;
         const memory_extent *e = &b->extents[middle];
-        if (page < e->page) high = middle;
-        else if (page - e->page >= e->count) low = middle + 1;
-        else return e;
+        if (page < e->page)
+            high = middle;
+        else if (page - e->page >= e->count)
+            low = middle + 1;
+        else
+            return e;
     }
     return NULL;
 }
@@ -270,7 +281,8 @@ static bool merge_down(machine *m) {
             continue;
         }
         uint8_t *target = arena_address(a, end);
-        if (!tree_put(m->home, &base->root, &base->nodes, &mem->spare, base->epoch, page, target, true)) return false;
+        if (!tree_put(m->home, &base->root, &base->nodes, &mem->spare, base->epoch, page, target, true))
+            return false;
         if (target != source) memcpy(target, source, PAGE_BYTES);
         a->pages[end++] = page;
     }
@@ -387,7 +399,8 @@ void machine_collect_pages(collect_call *call) {
 void machine_gather_pages(gather_call *call) {
     uint8_t *to = call->bytes;
     for (uint64_t i = 0; i < call->count; i++) {
-        memcpy(to, (const void *)(uintptr_t)call->addresses[i], PAGE_BYTES); // may fault, the test below cannot
+        memcpy(to, (const void *)(uintptr_t)call->addresses[i],
+               PAGE_BYTES); // may fault, the test below cannot
         call->zero[i] = !memcmp(to, zero_page, PAGE_BYTES);
         if (!call->zero[i]) to += PAGE_BYTES;
     }

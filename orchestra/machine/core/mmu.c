@@ -1,14 +1,16 @@
 /* mmu.c: virtual addresses, and a TLB that guests cannot tell from none.
  *
- * Pages that were walked as page tables are never written through the TLB: a store to them takes the slow path and
- * drops what was derived from the entry it changes. So translations are always coherent, sfence.vma has nothing to
- * do, and a machine that continues with a cold TLB (another thread, a snapshot, a fork) sees what it would have seen.
- * Pages that hold decoded code are written with the same care.
+ * Pages that were walked as page tables are never written through the TLB: a store to them takes the slow
+ * path and drops what was derived from the entry it changes. So translations are always coherent, sfence.vma
+ * has nothing to do, and a machine that continues with a cold TLB (another thread, a snapshot, a fork) sees
+ * what it would have seen. Pages that hold decoded code are written with the same care.
  */
 #include "machine.h"
 
 enum { PTE_V = 1, PTE_R = 2, PTE_W = 4, PTE_X = 8, PTE_U = 16, PTE_A = 64, PTE_D = 128 };
-enum { CARE_WRITES = 64 }; // stores to a page in a row after which nobody seems to use it as code or table any more
+enum {
+    CARE_WRITES = 64
+}; // stores to a page in a row after which nobody seems to use it as code or table any more
 static const uint64_t NONE = ~0ull;
 
 // pages that need care
@@ -52,7 +54,7 @@ static void bury(engine *e, care_entry *c) { // the interpreter may still stand 
         e->graveyard = c->code;
     }
     c->code = NULL;
-    c->care &= (uint8_t)~(CARE_CODE | CARE_SHARED_CODE);
+    c->care &= (uint8_t) ~(CARE_CODE | CARE_SHARED_CODE);
 }
 
 static void flush_fetch(engine *e) { memset(e->fetch, 0xff, sizeof e->fetch); }
@@ -185,8 +187,8 @@ static unsigned data_privilege(const machine *m) {
 
 tlb_entry *mmu_bank(machine *m) {
     unsigned privilege = data_privilege(m);
-    unsigned bank = privilege == PRIVILEGE_M   ? 3
-                    : privilege == PRIVILEGE_U ? 0
+    unsigned bank = privilege == PRIVILEGE_M     ? 3
+                    : privilege == PRIVILEGE_U   ? 0
                     : m->s.mstatus & MSTATUS_SUM ? 2
                                                  : 1;
     return m->engine->tlb[bank];
@@ -248,7 +250,8 @@ static bool translate(machine *m, uint64_t address, access_kind kind, unsigned p
         if (!guest_memory(m, place, RANGE_READ)) return fail(m, kind, false, address);
         if (!debug) watch_table(m, page, (unsigned)level, address & ~((1ull << (shift + 9)) - 1));
         memcpy(&pte, (debug ? memory_peek(m, page) : host_of(m, page)) + (place & 4095), sizeof pte);
-        if (!(pte & PTE_V) || ((pte & PTE_W) && !(pte & PTE_R)) || pte >> 54) return fail(m, kind, true, address);
+        if (!(pte & PTE_V) || ((pte & PTE_W) && !(pte & PTE_R)) || pte >> 54)
+            return fail(m, kind, true, address);
         if (!(pte & (PTE_R | PTE_X))) {
             if (pte & (PTE_A | PTE_D | PTE_U)) return fail(m, kind, true, address);
             table = (pte >> 10) << PAGE_SHIFT;
@@ -333,7 +336,8 @@ static void forget_translation(machine *m, const care_entry *table, unsigned ind
     }
 }
 
-static int store_with_care(machine *m, care_entry *c, uint8_t *host, uint64_t physical, unsigned size, uint64_t value) {
+static int store_with_care(machine *m, care_entry *c, uint8_t *host, uint64_t physical, unsigned size,
+                           uint64_t value) {
     unsigned offset = physical & 4095;
     int result = STORE_DONE;
     if (c->care & CARE_TABLE) {

@@ -1,8 +1,9 @@
 /* run.c: the interpreter, and the loop around it that decides when it runs and why it stopped.
  *
- * A block is charged when it is entered (budget -= n); an operation that cannot complete gives back what was not
- * executed, so cycle and pc are exact wherever a run ends. Before each guest memory access the operation's place is
- * stored in m->at: if that access faults on the host, machine_unwind makes the machine stand before it.
+ * A block is charged when it is entered (budget -= n); an operation that cannot complete gives back what was
+ * not executed, so cycle and pc are exact wherever a run ends. Before each guest memory access the
+ * operation's place is stored in m->at: if that access faults on the host, machine_unwind makes the machine
+ * stand before it.
  */
 #include "machine.h"
 #include "integer.h"
@@ -14,7 +15,9 @@ uint64_t cycle_now(const machine *m) {
     return m->at ? m->limit - (uint64_t)(m->budget + m->at->n) : m->s.cycle;
 }
 
-static uint64_t unboxed(uint64_t value) { return value >> 32 == 0xffffffff ? value & 0xffffffff : 0x7fc00000; }
+static uint64_t unboxed(uint64_t value) {
+    return value >> 32 == 0xffffffff ? value & 0xffffffff : 0x7fc00000;
+}
 
 // what SYSTEM instructions do; pc is the instruction's own
 
@@ -72,7 +75,8 @@ static outcome system_wfi(machine *m, const operation *d, uint64_t pc) {
     return GO_NEXT;
 }
 
-static outcome csr_change(machine *m, const operation *d, bool reads, bool writes, uint64_t operand, unsigned kind) {
+static outcome csr_change(machine *m, const operation *d, bool reads, bool writes, uint64_t operand,
+                          unsigned kind) {
     unsigned number = (unsigned)d->imm;
     uint64_t old = 0;
     if (!csr_access(m, number, writes)) return GO_ILLEGAL;
@@ -120,220 +124,223 @@ static outcome system_csrrci(machine *m, const operation *d, uint64_t pc) {
 
 // the interpreter
 
-#define A      x[d->rs1]
-#define B      x[d->rs2]
-#define SA     ((int64_t)A)
-#define SB     ((int64_t)B)
-#define RD     x[d->rd]
-#define IMM    ((int64_t)d->imm)
-#define PC     (((uintptr_t)d >> 3) + delta)
+#define A           x[d->rs1]
+#define B           x[d->rs2]
+#define SA          ((int64_t)A)
+#define SB          ((int64_t)B)
+#define RD          x[d->rd]
+#define IMM         ((int64_t)d->imm)
+#define PC          (((uintptr_t)d >> 3) + delta)
 #define WORD(value) ((uint64_t)(int64_t)(int32_t)(value))
 
-#define F1           m->s.f[d->rs1]
-#define S1           ((uint32_t)unboxed(m->s.f[d->rs1]))
-#define S2           ((uint32_t)unboxed(m->s.f[d->rs2]))
-#define S3           ((uint32_t)unboxed(m->s.f[d->imm >> 8]))
-#define D1           m->s.f[d->rs1]
-#define D2           m->s.f[d->rs2]
-#define D3           m->s.f[d->imm >> 8]
-#define SIGN_S       0x80000000u
-#define SIGN_D       0x8000000000000000ull
-#define NEGATE_S(v)  ((v) ^ SIGN_S)
-#define NEGATE_D(v)  ((v) ^ SIGN_D)
-#define FLAGS        (&flags)
-#define RM                                                                                                             \
-    ({                                                                                                                 \
-        unsigned rm = (unsigned)d->imm & 7;                                                                            \
-        if (rm == 7) rm = m->s.frm;                                                                                    \
-        if (unlikely(rm > 4)) goto illegal;                                                                            \
-        rm;                                                                                                            \
+#define F1          m->s.f[d->rs1]
+#define S1          ((uint32_t)unboxed(m->s.f[d->rs1]))
+#define S2          ((uint32_t)unboxed(m->s.f[d->rs2]))
+#define S3          ((uint32_t)unboxed(m->s.f[d->imm >> 8]))
+#define D1          m->s.f[d->rs1]
+#define D2          m->s.f[d->rs2]
+#define D3          m->s.f[d->imm >> 8]
+#define SIGN_S      0x80000000u
+#define SIGN_D      0x8000000000000000ull
+#define NEGATE_S(v) ((v) ^ SIGN_S)
+#define NEGATE_D(v) ((v) ^ SIGN_D)
+#define FLAGS       (&flags)
+#define RM                                                                                                   \
+    ({                                                                                                       \
+        unsigned rm = (unsigned)d->imm & 7;                                                                  \
+        if (rm == 7) rm = m->s.frm;                                                                          \
+        if (unlikely(rm > 4)) goto illegal;                                                                  \
+        rm;                                                                                                  \
     })
 
-#define NEXT(slots)                                                                                                    \
-    do {                                                                                                               \
-        d += slots;                                                                                                    \
-        goto *d->handler;                                                                                              \
+#define NEXT(slots)                                                                                          \
+    do {                                                                                                     \
+        d += slots;                                                                                          \
+        goto * d->handler;                                                                                   \
     } while (0)
-#define ENTER                                                                                                          \
-    do {                                                                                                               \
-        budget -= d->n;                                                                                                \
-        if (unlikely(budget < 0)) goto exhausted;                                                                      \
-        m->budget = budget;                                                                                            \
-        goto *d->handler;                                                                                              \
+#define ENTER                                                                                                \
+    do {                                                                                                     \
+        budget -= d->n;                                                                                      \
+        if (unlikely(budget < 0)) goto exhausted;                                                            \
+        m->budget = budget;                                                                                  \
+        goto * d->handler;                                                                                   \
     } while (0)
-#define GO_TO(address)                                                                                                 \
-    do {                                                                                                               \
-        target = (address);                                                                                            \
-        const fetch_entry *f = &fetch[target >> PAGE_SHIFT & (FETCH_ENTRIES - 1)];                                     \
-        if (unlikely(f->tag != (target & ~4095ull))) goto fetch_target;                                                \
-        d = f->operations + (target & 4095) / 2;                                                                       \
-        m->delta = delta = target - ((uintptr_t)d >> 3);                                                               \
-        ENTER;                                                                                                         \
+#define GO_TO(address)                                                                                       \
+    do {                                                                                                     \
+        target = (address);                                                                                  \
+        const fetch_entry *f = &fetch[target >> PAGE_SHIFT & (FETCH_ENTRIES - 1)];                           \
+        if (unlikely(f->tag != (target & ~4095ull))) goto fetch_target;                                      \
+        d = f->operations + (target & 4095) / 2;                                                             \
+        m->delta = delta = target - ((uintptr_t)d >> 3);                                                     \
+        ENTER;                                                                                               \
     } while (0)
 
 // One body for the 2-byte and the 4-byte form; `slots` is its length.
-#define FORMS(name, ...)                                                                                               \
-    name##_2 : {                                                                                                       \
-        enum { slots = 1 };                                                                                            \
-        __VA_ARGS__                                                                                                    \
-    }                                                                                                                  \
-    name##_4 : {                                                                                                       \
-        enum { slots = 2 };                                                                                            \
-        __VA_ARGS__                                                                                                    \
+#define FORMS(name, ...)                                                                                     \
+    name##_2 : {                                                                                             \
+        enum { slots = 1 };                                                                                  \
+        __VA_ARGS__                                                                                          \
+    }                                                                                                        \
+    name##_4 : {                                                                                             \
+        enum { slots = 2 };                                                                                  \
+        __VA_ARGS__                                                                                          \
     }
 
 #define PROBE(tag, bytes) (address & (~4095ull | ((bytes)-1))) == entry->tag
-#define ADDRESS                                                                                                        \
-    uint64_t address = A + (uint64_t)IMM;                                                                              \
-    tlb_entry *entry = &tlb[address >> PAGE_SHIFT & (TLB_ENTRIES - 1)];                                                \
+#define ADDRESS                                                                                              \
+    uint64_t address = A + (uint64_t)IMM;                                                                    \
+    tlb_entry *entry = &tlb[address >> PAGE_SHIFT & (TLB_ENTRIES - 1)];                                      \
     m->at = d
 #define HOST(type) (*(volatile type *)(uintptr_t)(address + entry->addend))
-#define LOADED(type, put)                                                                                              \
-    ADDRESS;                                                                                                           \
-    if (likely(PROBE(read, sizeof(type)))) {                                                                           \
-        type v = HOST(type);                                                                                           \
-        put;                                                                                                           \
-        NEXT(slots);                                                                                                   \
-    }                                                                                                                  \
-    uint64_t slow;                                                                                                     \
-    if (!mmu_load(m, address, sizeof(type), &slow)) goto trap;                                                         \
-    type v = (type)slow;                                                                                               \
-    put;                                                                                                               \
-    width = slots;                                                                                                     \
-    if (unlikely(m->attention)) goto leave_after;                                                                      \
+#define LOADED(type, put)                                                                                    \
+    ADDRESS;                                                                                                 \
+    if (likely(PROBE(read, sizeof(type)))) {                                                                 \
+        type v = HOST(type);                                                                                 \
+        put;                                                                                                 \
+        NEXT(slots);                                                                                         \
+    }                                                                                                        \
+    uint64_t slow;                                                                                           \
+    if (!mmu_load(m, address, sizeof(type), &slow)) goto trap;                                               \
+    type v = (type)slow;                                                                                     \
+    put;                                                                                                     \
+    width = slots;                                                                                           \
+    if (unlikely(m->attention)) goto leave_after;                                                            \
     NEXT(slots);
 
-#define STORED(type, value)                                                                                            \
-    ADDRESS;                                                                                                           \
-    if (likely(PROBE(write, sizeof(type)))) {                                                                          \
-        HOST(type) = (type)(value);                                                                                    \
-        NEXT(slots);                                                                                                   \
-    }                                                                                                                  \
-    width = slots;                                                                                                     \
-    switch (mmu_store(m, address, sizeof(type), (type)(value))) {                                                      \
-    case STORE_TRAP: goto trap;                                                                                        \
-    case STORE_LEAVE: goto leave_after;                                                                                \
-    }                                                                                                                  \
+#define STORED(type, value)                                                                                  \
+    ADDRESS;                                                                                                 \
+    if (likely(PROBE(write, sizeof(type)))) {                                                                \
+        HOST(type) = (type)(value);                                                                          \
+        NEXT(slots);                                                                                         \
+    }                                                                                                        \
+    width = slots;                                                                                           \
+    switch (mmu_store(m, address, sizeof(type), (type)(value))) {                                            \
+    case STORE_TRAP: goto trap;                                                                              \
+    case STORE_LEAVE: goto leave_after;                                                                      \
+    }                                                                                                        \
     NEXT(slots);
 
 // the meanings of isa.def
 
-#define ALU(value)                                                                                                     \
-    RD = (uint64_t)(value);                                                                                            \
+#define ALU(value)                                                                                           \
+    RD = (uint64_t)(value);                                                                                  \
     NEXT(slots);
 #define ALU_NONE() NEXT(slots);
-#define JUMP()                                                                                                         \
-    RD = PC + 2 * slots;                                                                                               \
-    d = (const operation *)((const char *)d + d->imm);                                                                 \
+#define JUMP()                                                                                               \
+    RD = PC + 2 * slots;                                                                                     \
+    d = (const operation *)((const char *)d + d->imm);                                                       \
     ENTER;
-#define JUMP_FAR()                                                                                                     \
-    uint64_t to = PC + (uint64_t)IMM;                                                                                  \
-    RD = PC + 2 * slots;                                                                                               \
+#define JUMP_FAR()                                                                                           \
+    uint64_t to = PC + (uint64_t)IMM;                                                                        \
+    RD = PC + 2 * slots;                                                                                     \
     GO_TO(to);
-#define JUMP_REGISTER()                                                                                                \
-    uint64_t to = (A + (uint64_t)IMM) & ~1ull;                                                                         \
-    RD = PC + 2 * slots;                                                                                               \
+#define JUMP_REGISTER()                                                                                      \
+    uint64_t to = (A + (uint64_t)IMM) & ~1ull;                                                               \
+    RD = PC + 2 * slots;                                                                                     \
     GO_TO(to);
-#define BRANCH(condition)                                                                                              \
-    if (condition) d = (const operation *)((const char *)d + d->imm);                                                  \
-    else d += slots;                                                                                                   \
+#define BRANCH(condition)                                                                                    \
+    if (condition)                                                                                           \
+        d = (const operation *)((const char *)d + d->imm);                                                   \
+    else                                                                                                     \
+        d += slots;                                                                                          \
     ENTER;
-#define BRANCH_FAR(condition)                                                                                          \
-    if (condition) GO_TO(PC + (uint64_t)IMM);                                                                          \
-    d += slots;                                                                                                        \
+#define BRANCH_FAR(condition)                                                                                \
+    if (condition) GO_TO(PC + (uint64_t)IMM);                                                                \
+    d += slots;                                                                                              \
     ENTER;
-#define LOAD(type)        LOADED(type, RD = (uint64_t)(int64_t)v)
-#define STORE(type)       STORED(type, B)
-#define NEEDS_FLOAT       if (unlikely(!(m->s.mstatus & MSTATUS_FS))) goto illegal
-#define PUT_FLOAT(value)  m->s.f[d->rd] = (value), m->s.mstatus |= MSTATUS_FS
-#define BOX(v, bits)      (sizeof(bits) == 4 ? 0xffffffff00000000ull | (v) : (v))
-#define FLOAT_LOAD(bits)                                                                                               \
-    NEEDS_FLOAT;                                                                                                       \
+#define LOAD(type)  LOADED(type, RD = (uint64_t)(int64_t)v)
+#define STORE(type) STORED(type, B)
+#define NEEDS_FLOAT                                                                                          \
+    if (unlikely(!(m->s.mstatus & MSTATUS_FS))) goto illegal
+#define PUT_FLOAT(value) m->s.f[d->rd] = (value), m->s.mstatus |= MSTATUS_FS
+#define BOX(v, bits)     (sizeof(bits) == 4 ? 0xffffffff00000000ull | (v) : (v))
+#define FLOAT_LOAD(bits)                                                                                     \
+    NEEDS_FLOAT;                                                                                             \
     LOADED(bits, PUT_FLOAT(BOX(v, bits)))
-#define FLOAT_STORE(bits)                                                                                              \
-    NEEDS_FLOAT;                                                                                                       \
+#define FLOAT_STORE(bits)                                                                                    \
+    NEEDS_FLOAT;                                                                                             \
     STORED(bits, m->s.f[d->rs2])
-#define FLOAT_DONE                                                                                                     \
-    m->s.fflags |= flags;                                                                                              \
-    m->s.mstatus |= MSTATUS_FS;                                                                                        \
+#define FLOAT_DONE                                                                                           \
+    m->s.fflags |= flags;                                                                                    \
+    m->s.mstatus |= MSTATUS_FS;                                                                              \
     NEXT(slots);
-#define FLOAT_S(value)                                                                                                 \
-    uint32_t flags = 0;                                                                                                \
-    NEEDS_FLOAT;                                                                                                       \
-    m->s.f[d->rd] = 0xffffffff00000000ull | (uint32_t)(value);                                                         \
+#define FLOAT_S(value)                                                                                       \
+    uint32_t flags = 0;                                                                                      \
+    NEEDS_FLOAT;                                                                                             \
+    m->s.f[d->rd] = 0xffffffff00000000ull | (uint32_t)(value);                                               \
     FLOAT_DONE
-#define FLOAT_D(value)                                                                                                 \
-    uint32_t flags = 0;                                                                                                \
-    NEEDS_FLOAT;                                                                                                       \
-    m->s.f[d->rd] = (value);                                                                                           \
+#define FLOAT_D(value)                                                                                       \
+    uint32_t flags = 0;                                                                                      \
+    NEEDS_FLOAT;                                                                                             \
+    m->s.f[d->rd] = (value);                                                                                 \
     FLOAT_DONE
-#define FLOAT_X(value)                                                                                                 \
-    uint32_t flags = 0;                                                                                                \
-    NEEDS_FLOAT;                                                                                                       \
-    RD = (uint64_t)(value);                                                                                            \
-    if (flags) m->s.fflags |= flags, m->s.mstatus |= MSTATUS_FS;                                                       \
+#define FLOAT_X(value)                                                                                       \
+    uint32_t flags = 0;                                                                                      \
+    NEEDS_FLOAT;                                                                                             \
+    RD = (uint64_t)(value);                                                                                  \
+    if (flags) m->s.fflags |= flags, m->s.mstatus |= MSTATUS_FS;                                             \
     NEXT(slots);
-#define RESERVE(type)                                                                                                  \
-    uint64_t old;                                                                                                      \
-    m->at = d;                                                                                                         \
-    if (!mmu_reserve(m, A, sizeof(type), &old)) goto trap;                                                             \
-    RD = (uint64_t)(int64_t)(type)old;                                                                                 \
+#define RESERVE(type)                                                                                        \
+    uint64_t old;                                                                                            \
+    m->at = d;                                                                                               \
+    if (!mmu_reserve(m, A, sizeof(type), &old)) goto trap;                                                   \
+    RD = (uint64_t)(int64_t)(type)old;                                                                       \
     NEXT(slots);
-#define CONDITIONAL(type)                                                                                              \
-    bool stored;                                                                                                       \
-    m->at = d;                                                                                                         \
-    width = slots;                                                                                                     \
-    int result = mmu_store_conditional(m, A, sizeof(type), (type)B, &stored);                                          \
-    if (result == STORE_TRAP) goto trap;                                                                               \
-    RD = !stored;                                                                                                      \
-    if (result == STORE_LEAVE) goto leave_after;                                                                       \
+#define CONDITIONAL(type)                                                                                    \
+    bool stored;                                                                                             \
+    m->at = d;                                                                                               \
+    width = slots;                                                                                           \
+    int result = mmu_store_conditional(m, A, sizeof(type), (type)B, &stored);                                \
+    if (result == STORE_TRAP) goto trap;                                                                     \
+    RD = !stored;                                                                                            \
+    if (result == STORE_LEAVE) goto leave_after;                                                             \
     NEXT(slots);
-#define ATOMIC(signed_type, type, value)                                                                               \
-    uint64_t address = A;                                                                                              \
-    type old, new = (type)B;                                                                                           \
-    tlb_entry *entry = &tlb[address >> PAGE_SHIFT & (TLB_ENTRIES - 1)];                                                \
-    m->at = d;                                                                                                         \
-    if (likely(PROBE(write, sizeof(type)))) {                                                                          \
-        old = HOST(type);                                                                                              \
-        HOST(type) = (type)(value);                                                                                    \
-        RD = (uint64_t)(signed_type)old;                                                                               \
-        NEXT(slots);                                                                                                   \
-    }                                                                                                                  \
-    uint64_t slow;                                                                                                     \
-    if (!mmu_amo_load(m, address, sizeof(type), &slow)) goto trap;                                                     \
-    old = (type)slow;                                                                                                  \
-    width = slots;                                                                                                     \
-    int result = mmu_store(m, address, sizeof(type), (type)(value));                                                   \
-    if (result == STORE_TRAP) goto trap;                                                                               \
-    RD = (uint64_t)(int64_t)(signed_type)old;                                                                          \
-    if (result == STORE_LEAVE) goto leave_after;                                                                       \
+#define ATOMIC(signed_type, type, value)                                                                     \
+    uint64_t address = A;                                                                                    \
+    type old, new = (type)B;                                                                                 \
+    tlb_entry *entry = &tlb[address >> PAGE_SHIFT & (TLB_ENTRIES - 1)];                                      \
+    m->at = d;                                                                                               \
+    if (likely(PROBE(write, sizeof(type)))) {                                                                \
+        old = HOST(type);                                                                                    \
+        HOST(type) = (type)(value);                                                                          \
+        RD = (uint64_t)(signed_type)old;                                                                     \
+        NEXT(slots);                                                                                         \
+    }                                                                                                        \
+    uint64_t slow;                                                                                           \
+    if (!mmu_amo_load(m, address, sizeof(type), &slow)) goto trap;                                           \
+    old = (type)slow;                                                                                        \
+    width = slots;                                                                                           \
+    int result = mmu_store(m, address, sizeof(type), (type)(value));                                         \
+    if (result == STORE_TRAP) goto trap;                                                                     \
+    RD = (uint64_t)(int64_t)(signed_type)old;                                                                \
+    if (result == STORE_LEAVE) goto leave_after;                                                             \
     NEXT(slots);
-#define SYSTEM(function)                                                                                               \
-    m->at = d;                                                                                                         \
-    width = slots;                                                                                                     \
-    switch (function(m, d, PC)) {                                                                                      \
-    case GO_LEAVE: goto leave_at_pc;                                                                                   \
-    case GO_TRAP: goto trap;                                                                                           \
-    case GO_ILLEGAL: goto illegal;                                                                                     \
-    case GO_NEXT: break;                                                                                               \
-    }                                                                                                                  \
-    if (m->attention) goto leave_after;                                                                                \
-    d += slots;                                                                                                        \
+#define SYSTEM(function)                                                                                     \
+    m->at = d;                                                                                               \
+    width = slots;                                                                                           \
+    switch (function(m, d, PC)) {                                                                            \
+    case GO_LEAVE: goto leave_at_pc;                                                                         \
+    case GO_TRAP: goto trap;                                                                                 \
+    case GO_ILLEGAL: goto illegal;                                                                           \
+    case GO_NEXT: break;                                                                                     \
+    }                                                                                                        \
+    if (m->attention) goto leave_after;                                                                      \
+    d += slots;                                                                                              \
     ENTER;
 
 // Branches and jumps have other forms for targets outside the page.
-#define FAR_LABELS_B(name)         &&op_##name##_far_2, &&op_##name##_far_4,
-#define FAR_LABELS_J(name)         FAR_LABELS_B(name)
-#define NEAR_LABELS(name)          &&op_##name##_2, &&op_##name##_4,
-#define FAR_LABELS_R(name)         NEAR_LABELS(name)
-#define FAR_LABELS_I(name)         NEAR_LABELS(name)
-#define FAR_LABELS_S(name)         NEAR_LABELS(name)
-#define FAR_LABELS_U(name)         NEAR_LABELS(name)
-#define FAR_LABELS_SH(name)        NEAR_LABELS(name)
-#define FAR_LABELS_FR(name)        NEAR_LABELS(name)
-#define FAR_LABELS_R4(name)        NEAR_LABELS(name)
-#define FAR_LABELS_CSR(name)       NEAR_LABELS(name)
-#define FAR_LABELS_N(name)         NEAR_LABELS(name)
+#define FAR_LABELS_B(name)     &&op_##name##_far_2, &&op_##name##_far_4,
+#define FAR_LABELS_J(name)     FAR_LABELS_B(name)
+#define NEAR_LABELS(name)      &&op_##name##_2, &&op_##name##_4,
+#define FAR_LABELS_R(name)     NEAR_LABELS(name)
+#define FAR_LABELS_I(name)     NEAR_LABELS(name)
+#define FAR_LABELS_S(name)     NEAR_LABELS(name)
+#define FAR_LABELS_U(name)     NEAR_LABELS(name)
+#define FAR_LABELS_SH(name)    NEAR_LABELS(name)
+#define FAR_LABELS_FR(name)    NEAR_LABELS(name)
+#define FAR_LABELS_R4(name)    NEAR_LABELS(name)
+#define FAR_LABELS_CSR(name)   NEAR_LABELS(name)
+#define FAR_LABELS_N(name)     NEAR_LABELS(name)
 #define FAR_FORMS_B(name, ...) FORMS(op_##name##_far, __VA_ARGS__)
 #define FAR_FORMS_J(name, ...) FORMS(op_##name##_far, __VA_ARGS__)
 #define FAR_FORMS_R(name, ...)
@@ -352,8 +359,8 @@ static const void *const *interpreter(machine *m) {
 #include "isa.def"
 #undef OP
 #define SAME(opcode, label) [opcode * 4] = &&label, &&label, &&label, &&label,
-        SAME(OP_UNDECODED, undecoded) SAME(OP_STEP, step) SAME(OP_PAGE_END, page_end) SAME(OP_STEP_DONE, step_done)
-    };
+        SAME(OP_UNDECODED, undecoded) SAME(OP_STEP, step) SAME(OP_PAGE_END, page_end)
+            SAME(OP_STEP_DONE, step_done)};
     if (!m) return handlers;
 
     uint64_t *const x = m->s.x;
@@ -379,13 +386,13 @@ static const void *const *interpreter(machine *m) {
 
 #undef JUMP
 #undef BRANCH
-#define JUMP   JUMP_FAR
-#define BRANCH BRANCH_FAR
+#define JUMP                                             JUMP_FAR
+#define BRANCH                                           BRANCH_FAR
 #define OP(name, format, match, mask, operands, meaning) FAR_FORMS_##format(name, meaning)
 #include "isa.def"
 #undef OP
 
-undecoded: { // charges for itself once it is decoded
+undecoded : { // charges for itself once it is decoded
     m->at = d;
     uint64_t pc = PC;
     unsigned slot = (pc & 4095) / 2;
@@ -403,7 +410,7 @@ step_done:
 exhausted: // the block does not fit into what is left: run it instruction by instruction
     budget += d->n;
     m->budget = budget;
-step: { // one instruction, outside its block
+step : { // one instruction, outside its block
     uint32_t raw;
     uint64_t pc = PC;
     m->s.pc = pc;
@@ -415,10 +422,10 @@ step: { // one instruction, outside its block
     d = e->scratch;
     m->delta = delta = pc - ((uintptr_t)d >> 3);
     m->budget = --budget;
-    goto *d->handler;
+    goto * d->handler;
 }
 
-fetch_target: {
+fetch_target : {
     m->at = NULL;
     m->s.pc = target;
     m->budget = budget;
@@ -437,7 +444,7 @@ fetch_trap: // s.pc could not be fetched
     trap_enter(m, (uint64_t)m->cause, m->value);
     goto leave_at_pc;
 
-illegal: {
+illegal : {
     uint32_t raw = 0;
     m->at = d;
     if (mmu_fetch_raw(m, PC, &raw) || m->cause != CAUSE_NONE) m->cause = CAUSE_ILLEGAL;
@@ -526,7 +533,8 @@ static int run(machine *m, uint64_t until) {
     }
 }
 
-// Called through the host's guard: a fault of backing memory leaves it by longjmp, and machine_unwind must follow.
+// Called through the host's guard: a fault of backing memory leaves it by longjmp, and machine_unwind must
+// follow.
 void machine_run(run_call *call) {
     machine *m = call->machine;
     if (!engine_open(m)) {
@@ -548,8 +556,10 @@ static void record(machine *m, commit *c, const state *before) {
     unsigned rd = word >> 7 & 31;
     c->rd = (uint8_t)rd;
     c->trapped = s->minstret_offset != before->minstret_offset && c->csr != 0xb02;
-    if (i->operands[0] == 'f' && i->operands[1] == 'd') c->destination = 2, c->value = s->f[rd];
-    else if (i->operands[0] == 'r' && i->operands[1] == 'd' && rd) c->destination = 1, c->value = s->x[rd];
+    if (i->operands[0] == 'f' && i->operands[1] == 'd')
+        c->destination = 2, c->value = s->f[rd];
+    else if (i->operands[0] == 'r' && i->operands[1] == 'd' && rd)
+        c->destination = 1, c->value = s->x[rd];
     if (c->csr) csr_read(m, c->csr, &c->csr_value);
 }
 

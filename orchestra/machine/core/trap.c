@@ -1,4 +1,5 @@
-/* trap.c: traps, interrupts and returns from them (The RISC-V Instruction Set Manual, volume II, chapters 3 and 10). */
+/* trap.c: traps, interrupts and returns from them (The RISC-V Instruction Set Manual, volume II, chapters 3
+ * and 10). */
 #include "machine.h"
 
 // Enter the handler; s.pc is the trapping instruction, or the next one when interrupted.
@@ -42,7 +43,8 @@ bool trap_interrupt(machine *m) {
     uint64_t pending = interrupts_pending(m) & s->mie;
     if (!pending) return false;
     bool machine_enabled = s->privilege < PRIVILEGE_M || (s->mstatus & MSTATUS_MIE);
-    bool supervisor_enabled = s->privilege < PRIVILEGE_S || (s->privilege == PRIVILEGE_S && (s->mstatus & MSTATUS_SIE));
+    bool supervisor_enabled =
+        s->privilege < PRIVILEGE_S || (s->privilege == PRIVILEGE_S && (s->mstatus & MSTATUS_SIE));
     uint64_t to_m = machine_enabled ? pending & ~s->mideleg : 0;
     uint64_t enabled = to_m ? to_m : supervisor_enabled ? pending & s->mideleg : 0;
     if (!enabled) return false;
@@ -58,7 +60,8 @@ bool trap_interrupt(machine *m) {
 // mret and sret; false: illegal here.
 bool trap_return(machine *m, unsigned from) {
     state *s = &m->s;
-    if (s->privilege < from || (from == PRIVILEGE_S && s->privilege == PRIVILEGE_S && (s->mstatus & MSTATUS_TSR)))
+    if (s->privilege < from ||
+        (from == PRIVILEGE_S && s->privilege == PRIVILEGE_S && (s->mstatus & MSTATUS_TSR)))
         return false;
     uint64_t status = s->mstatus;
     if (from == PRIVILEGE_M) {

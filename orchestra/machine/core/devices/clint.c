@@ -38,9 +38,7 @@ bool clint_store(machine *m, uint64_t offset, unsigned size, uint64_t value) {
         if (!(offset & 4)) m->s.msip = value & 1;
         break;
     case MTIMECMP: m->s.mtimecmp = with_part(m->s.mtimecmp, offset, size, value); break;
-    case MTIME:
-        m->s.mtime_offset += with_part(clint_time(m), offset, size, value) - clint_time(m);
-        break;
+    case MTIME: m->s.mtime_offset += with_part(clint_time(m), offset, size, value) - clint_time(m); break;
     }
     m->attention = true;
     return true;

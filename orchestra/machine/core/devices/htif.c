@@ -57,8 +57,10 @@ void htif_command(machine *m, uint64_t tohost) {
         if (!(m->home->devices & DEVICE_CMIO) || command > YIELD_MANUAL) break;
         answer(m, 0);
         s->stop_data = data | (uint64_t)command << 56;
-        if (command == YIELD_MANUAL) s->yielded = 1;
-        else m->stop = STOP_YIELDED;
+        if (command == YIELD_MANUAL)
+            s->yielded = 1;
+        else
+            m->stop = STOP_YIELDED;
         s->stop_reason = STOP_YIELDED;
         return;
     }
@@ -71,7 +73,7 @@ bool htif_load(machine *m, uint64_t offset, unsigned size, uint64_t *value) {
     switch (offset & ~7ull) {
     case TOHOST: whole = m->s.tohost; break;
     case FROMHOST: whole = m->s.fromhost; break;
-    case IHALT: whole = 1; break;     // commands that each device understands, as bits
+    case IHALT: whole = 1; break; // commands that each device understands, as bits
     case ICONSOLE: whole = 3; break;
     case IYIELD: whole = m->home->devices & DEVICE_CMIO ? 3 : 0; break;
     }
@@ -81,12 +83,18 @@ bool htif_load(machine *m, uint64_t offset, unsigned size, uint64_t *value) {
 
 bool htif_store(machine *m, uint64_t offset, unsigned size, uint64_t value) {
     if (size < 4) return false;
-    uint64_t *whole = (offset & ~7ull) == TOHOST ? &m->s.tohost : (offset & ~7ull) == FROMHOST ? &m->s.fromhost : NULL;
+    uint64_t *whole = (offset & ~7ull) == TOHOST     ? &m->s.tohost
+                      : (offset & ~7ull) == FROMHOST ? &m->s.fromhost
+                                                     : NULL;
     if (!whole) return true;
-    if (size == 8) *whole = value;
-    else if (offset & 4) *whole = (*whole & 0xffffffff) | value << 32;
-    else *whole = (*whole & ~0xffffffffull) | (uint32_t)value;
+    if (size == 8)
+        *whole = value;
+    else if (offset & 4)
+        *whole = (*whole & 0xffffffff) | value << 32;
+    else
+        *whole = (*whole & ~0xffffffffull) | (uint32_t)value;
     // a 32-bit guest writes the low half first and the command with the high half
-    if (whole == &m->s.tohost && *whole && (size == 8 || (offset & 4) || *whole >> 48 == 0)) htif_command(m, *whole);
+    if (whole == &m->s.tohost && *whole && (size == 8 || (offset & 4) || *whole >> 48 == 0))
+        htif_command(m, *whole);
     return true;
 }

@@ -5,7 +5,8 @@ enum { PENDING = 0x1000, ENABLE = 0x2000, ENABLE_STRIDE = 0x80, CONTEXT = 0x2000
 
 static unsigned best(const machine *m, unsigned context) {
     const state *s = &m->s;
-    uint32_t candidates = s->plic_pending & s->plic_enable[context] & ~s->plic_claimed, priority = s->plic_threshold[context];
+    uint32_t candidates = s->plic_pending & s->plic_enable[context] & ~s->plic_claimed,
+             priority = s->plic_threshold[context];
     unsigned found = 0;
     for (unsigned source = 1; candidates >> source && source < PLIC_SOURCES; source++)
         if ((candidates >> source & 1) && s->plic_priority[source] > priority) {
@@ -20,8 +21,10 @@ bool plic_line(const machine *m, unsigned context) { return m->s.plic_pending &&
 // A source's wire; level triggered, latched until claimed.
 void plic_set(machine *m, unsigned source, bool level) {
     uint32_t bit = 1u << source;
-    if (level) m->s.plic_level |= bit, m->s.plic_pending |= m->s.plic_claimed & bit ? 0 : bit;
-    else m->s.plic_level &= ~bit;
+    if (level)
+        m->s.plic_level |= bit, m->s.plic_pending |= m->s.plic_claimed & bit ? 0 : bit;
+    else
+        m->s.plic_level &= ~bit;
     m->attention = true;
 }
 
@@ -42,8 +45,10 @@ static void complete(machine *m, unsigned context, uint32_t source) {
 bool plic_load(machine *m, uint64_t offset, unsigned size, uint64_t *value) {
     if (size != 4) return false;
     *value = 0;
-    if (offset < 4 * PLIC_SOURCES) *value = m->s.plic_priority[offset / 4];
-    else if (offset == PENDING) *value = m->s.plic_pending;
+    if (offset < 4 * PLIC_SOURCES)
+        *value = m->s.plic_priority[offset / 4];
+    else if (offset == PENDING)
+        *value = m->s.plic_pending;
     for (unsigned context = 0; context < PLIC_CONTEXTS; context++) {
         if (offset == ENABLE + context * ENABLE_STRIDE) *value = m->s.plic_enable[context];
         if (offset == CONTEXT + context * CONTEXT_STRIDE) *value = m->s.plic_threshold[context];

@@ -1,4 +1,5 @@
-/* uart.c: a 16550 whose transmitter is always empty; what it receives waits in a FIFO of the machine's state. */
+/* uart.c: a 16550 whose transmitter is always empty; what it receives waits in a FIFO of the machine's state.
+ */
 #include "../machine.h"
 
 enum { RBR_THR_DLL, IER_DLM, IIR_FCR, LCR, MCR, LSR, MSR, SCR };
@@ -43,8 +44,10 @@ bool uart_load(machine *m, uint64_t offset, unsigned size, uint64_t *value) {
     *value = 0;
     switch (offset) {
     case RBR_THR_DLL:
-        if (divisor) *value = s->uart_dll;
-        else if (s->uart_count) *value = (uint8_t)uart_take(m);
+        if (divisor)
+            *value = s->uart_dll;
+        else if (s->uart_count)
+            *value = (uint8_t)uart_take(m);
         break;
     case IER_DLM: *value = divisor ? s->uart_dlm : s->uart_ier; break;
     case IIR_FCR: {
@@ -57,7 +60,9 @@ bool uart_load(machine *m, uint64_t offset, unsigned size, uint64_t *value) {
     case MCR: *value = s->uart_mcr; break;
     case LSR: *value = LSR_EMPTY | (s->uart_count ? LSR_DATA : 0); break;
     case MSR:
-        *value = s->uart_mcr & MCR_LOOP ? (s->uart_mcr & 2) << 3 | (s->uart_mcr & 1) << 5 | (s->uart_mcr & 12) << 4 : 0xb0;
+        *value = s->uart_mcr & MCR_LOOP
+                     ? (s->uart_mcr & 2) << 3 | (s->uart_mcr & 1) << 5 | (s->uart_mcr & 12) << 4
+                     : 0xb0;
         break;
     case SCR: *value = s->uart_scratch; break;
     }

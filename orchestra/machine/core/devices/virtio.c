@@ -2,11 +2,27 @@
 #include "../machine.h"
 
 enum {
-    MAGIC = 0x000, VERSION = 0x004, DEVICE_ID = 0x008, VENDOR_ID = 0x00c, DEVICE_FEATURES = 0x010,
-    DEVICE_FEATURES_SELECT = 0x014, DRIVER_FEATURES = 0x020, DRIVER_FEATURES_SELECT = 0x024, QUEUE_SELECT = 0x030,
-    QUEUE_SIZE_MAX = 0x034, QUEUE_SIZE = 0x038, QUEUE_READY = 0x044, QUEUE_NOTIFY = 0x050, INTERRUPT_STATUS = 0x060,
-    INTERRUPT_ACK = 0x064, STATUS = 0x070, QUEUE_DESCRIPTORS = 0x080, QUEUE_DRIVER = 0x090, QUEUE_DEVICE = 0x0a0,
-    CONFIG_GENERATION = 0x0fc, CONFIG = 0x100
+    MAGIC = 0x000,
+    VERSION = 0x004,
+    DEVICE_ID = 0x008,
+    VENDOR_ID = 0x00c,
+    DEVICE_FEATURES = 0x010,
+    DEVICE_FEATURES_SELECT = 0x014,
+    DRIVER_FEATURES = 0x020,
+    DRIVER_FEATURES_SELECT = 0x024,
+    QUEUE_SELECT = 0x030,
+    QUEUE_SIZE_MAX = 0x034,
+    QUEUE_SIZE = 0x038,
+    QUEUE_READY = 0x044,
+    QUEUE_NOTIFY = 0x050,
+    INTERRUPT_STATUS = 0x060,
+    INTERRUPT_ACK = 0x064,
+    STATUS = 0x070,
+    QUEUE_DESCRIPTORS = 0x080,
+    QUEUE_DRIVER = 0x090,
+    QUEUE_DEVICE = 0x0a0,
+    CONFIG_GENERATION = 0x0fc,
+    CONFIG = 0x100
 };
 enum { STATUS_DRIVER_OK = 4, STATUS_NEEDS_RESET = 64 };
 enum { DESCRIPTOR_NEXT = 1, DESCRIPTOR_WRITE = 2, DESCRIPTOR_INDIRECT = 4 };
@@ -93,13 +109,16 @@ static void notify(machine *m, unsigned slot, unsigned index) {
     while (q->next_available != available) {
         virtio_segment segments[VIRTIO_SEGMENTS];
         uint16_t head;
-        if (!dma_read(m, q->driver + 4 + 2ull * (q->next_available % q->size), &head, 2, true)) goto protocol_error;
+        if (!dma_read(m, q->driver + 4 + 2ull * (q->next_available % q->size), &head, 2, true))
+            goto protocol_error;
         unsigned count = chain(m, q, head, segments);
         if (!count) goto protocol_error;
-        uint32_t written = m->home->virtio[slot].kind == VIRTIO_BLOCK ? virtio_block_request(m, slot, segments, count)
-                                                                      : virtio_random_request(m, slot, segments, count);
+        uint32_t written = m->home->virtio[slot].kind == VIRTIO_BLOCK
+                               ? virtio_block_request(m, slot, segments, count)
+                               : virtio_random_request(m, slot, segments, count);
         uint32_t element[2] = {head, written};
-        if (!dma_write(m, q->device + 4 + 8ull * (used % q->size), element, sizeof element, true)) goto protocol_error;
+        if (!dma_write(m, q->device + 4 + 8ull * (used % q->size), element, sizeof element, true))
+            goto protocol_error;
         used++;
         if (!dma_write(m, q->device + 2, &used, sizeof used, true)) goto protocol_error;
         q->next_available++;
@@ -128,7 +147,8 @@ bool virtio_load(machine *m, uint64_t address, unsigned size, uint64_t *value) {
     case DEVICE_ID: *value = device_id(m, slot); break;
     case VENDOR_ID: *value = 0x6863726f; break;
     case DEVICE_FEATURES:
-        if (v->device_features_select < 2) *value = (uint32_t)(features(m, slot) >> (32 * v->device_features_select));
+        if (v->device_features_select < 2)
+            *value = (uint32_t)(features(m, slot) >> (32 * v->device_features_select));
         break;
     case QUEUE_SIZE_MAX: *value = v->queue_select == 0 && device_id(m, slot) ? QUEUE_MAXIMUM : 0; break;
     case QUEUE_READY:
@@ -165,9 +185,12 @@ bool virtio_store(machine *m, uint64_t address, unsigned size, uint64_t value) {
         if (!v->interrupt_status) plic_set(m, slot + 1, false);
         break;
     case STATUS:
-        if (word == 0) virtio_reset(m, slot);
-        else if ((word & 8) && (v->driver_features & ~features(m, slot))) v->status = word & ~8u;
-        else v->status = word;
+        if (word == 0)
+            virtio_reset(m, slot);
+        else if ((word & 8) && (v->driver_features & ~features(m, slot)))
+            v->status = word & ~8u;
+        else
+            v->status = word;
         break;
     }
     if (!q) return true;

@@ -1,4 +1,5 @@
-/* virtio_block.c: a drive whose content is a hidden range of the machine's memory (Virtual I/O Device 1.2, section 5.2). */
+/* virtio_block.c: a drive whose content is a hidden range of the machine's memory (Virtual I/O Device 1.2,
+ * section 5.2). */
 #include "../machine.h"
 
 enum { REQUEST_IN = 0, REQUEST_OUT = 1, REQUEST_FLUSH = 4, REQUEST_GET_ID = 8 };
@@ -37,7 +38,8 @@ uint32_t virtio_block_request(machine *m, unsigned slot, const virtio_segment *s
     } header;
     uint8_t status = STATUS_ERROR;
     uint32_t written = 0;
-    if (count < 2 || segments[0].writable || segments[0].length != HEADER || !last->writable || last->length != 1)
+    if (count < 2 || segments[0].writable || segments[0].length != HEADER || !last->writable ||
+        last->length != 1)
         return 0;
     if (!dma_read(m, segments[0].address, &header, HEADER, true)) return 0;
     switch (header.type) {
@@ -45,7 +47,8 @@ uint32_t virtio_block_request(machine *m, unsigned slot, const virtio_segment *s
         status = transfer(m, c, REQUEST_IN, header.sector, segments + 1, count - 2, &written);
         break;
     case REQUEST_OUT:
-        if (!c->read_only) status = transfer(m, c, REQUEST_OUT, header.sector, segments + 1, count - 2, &written);
+        if (!c->read_only)
+            status = transfer(m, c, REQUEST_OUT, header.sector, segments + 1, count - 2, &written);
         break;
     case REQUEST_FLUSH: status = STATUS_OK; break;
     case REQUEST_GET_ID: {

@@ -1,4 +1,5 @@
-/* virtio_random.c: an entropy device whose bytes come from the config's seed, so that a machine repeats itself. */
+/* virtio_random.c: an entropy device whose bytes come from the config's seed, so that a machine repeats
+ * itself. */
 #include "../machine.h"
 
 static uint64_t next(uint64_t *counter) { // splitmix64
