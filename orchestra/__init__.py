@@ -1,0 +1,93 @@
+"""Fleets of deterministic RISC-V machines that run straight out of their files.
+
+    errors    what can happen
+    io        files: mapped, sparse, layered, cloned, locked
+    machine   one machine: config -> memory map -> run -> stop -> snapshot (blocking)
+    sched     many machines: whose turn it is, on which thread, within which limits (async)
+    guest     programs that run inside: the SDK, a ledger, Debian
+    cli       the command line
+    testing   a scripted machine and a clock, for tests without guests
+"""
+
+from orchestra.errors import (
+    AtCapacity,
+    BackingFault,
+    BadConfig,
+    BadImage,
+    FolderExists,
+    GuestError,
+    MachineBusy,
+    MachineClosed,
+    MachineForked,
+    MachineLocked,
+    MachineTorn,
+    OrchestraError,
+)
+from orchestra.machine import (
+    Boot,
+    ConsoleOutput,
+    Devices,
+    Drive,
+    Event,
+    Halted,
+    Idle,
+    Image,
+    Interrupted,
+    Limits,
+    Machine,
+    MachineConfig,
+    Outcome,
+    Output,
+    Processor,
+    Progress,
+    Ram,
+    ReachedCycle,
+    Report,
+    SnapshotResult,
+    Stop,
+    Yielded,
+    load_config,
+)
+from orchestra.sched.fleet import Fleet, open_fleet
+from orchestra.sched.inspection import InspectPool
+
+__all__ = [
+    "AtCapacity",
+    "BackingFault",
+    "BadConfig",
+    "BadImage",
+    "Boot",
+    "ConsoleOutput",
+    "Devices",
+    "Drive",
+    "Event",
+    "Fleet",
+    "FolderExists",
+    "GuestError",
+    "Halted",
+    "Idle",
+    "Image",
+    "InspectPool",
+    "Interrupted",
+    "Limits",
+    "Machine",
+    "MachineBusy",
+    "MachineClosed",
+    "MachineConfig",
+    "MachineForked",
+    "MachineLocked",
+    "MachineTorn",
+    "OrchestraError",
+    "Outcome",
+    "Output",
+    "Processor",
+    "Progress",
+    "Ram",
+    "ReachedCycle",
+    "Report",
+    "SnapshotResult",
+    "Stop",
+    "Yielded",
+    "load_config",
+    "open_fleet",
+]
