@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from orchestra.errors import MachineForked
 
@@ -46,8 +46,7 @@ class Fault:
     address: int
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """A stretch of an arena: host address, length in bytes, offset in its file (if it had one)."""
 
     address: int

@@ -26,7 +26,7 @@ __all__ = ["child", "publish", "remove", "replace_file", "sweep"]
 _TEMPORARY: Final = re.compile(r"\..+\.(\d+)-\d+\.tmp", re.DOTALL)
 _NO_RENAME_NEW: Final = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 _numbers = itertools.count()
-_swept: set[tuple[int, int]] = set()
+_swept: set[str] = set()
 
 
 @contextlib.contextmanager
@@ -43,10 +43,13 @@ def publish(target: Path | str, *, durable: bool = False) -> Iterator[Path]:
     temporary = _temporary_name(target)
     temporary.mkdir()
     try:
-        with _marked_in_use(temporary):
+        mark = _mark_in_use(temporary)
+        try:
             yield temporary
             if durable:
                 _sync_tree(temporary)
+        finally:
+            _unmark(mark)
         _rename_new(temporary, target)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -124,8 +127,7 @@ def _temporary_name(target: Path) -> Path:
 
 def _sweep_once(parent: Path) -> None:
     """Sweep once per process: listing thousands of snapshots costs more than publishing one."""
-    status = parent.stat()
-    key = (status.st_dev, status.st_ino)
+    key = str(parent)
     if key not in _swept:
         _swept.add(key)
         sweep(parent)
@@ -165,13 +167,19 @@ def _delete(path: Path) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def _marked_in_use(folder: Path) -> Iterator[None]:
-    """Hold a shared lock against sweepers; it ends before the folder gets its name and users."""
+def _mark_in_use(folder: Path) -> int:
+    """Take a shared lock against sweepers; it ends before the folder gets its name and users."""
     fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        yield
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _unmark(fd: int) -> None:
+    try:
         fcntl.flock(fd, fcntl.LOCK_UN)  # not close alone: see Lock
     finally:
         os.close(fd)

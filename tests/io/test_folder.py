@@ -173,18 +173,21 @@ def test_what_was_published_durably_survives_a_crash(tmp_path: Path, kind: str) 
     crashed = tmp_path / "crashed.img"
     with mounted(kind, tmp_path, SMALLEST) as filesystem:
         assert filesystem.image is not None
+        (filesystem.folder / "old").mkdir()
+        replace_file(filesystem.folder / "old" / "state", b"registers", durable=True)
         with publish(filesystem.folder / "kept", durable=True) as building:
-            (building / "0.delta").write_bytes(b"pages" * MIB)
+            (building / "sub").mkdir()
+            (building / "sub" / "0.delta").write_bytes(b"pages" * MIB)
             (building / "machine.json").write_text("{}")
-        replace_file(filesystem.folder / "kept" / "state", b"registers", durable=True)
         with publish(filesystem.folder / "hasty") as building:
             (building / "0.delta").write_bytes(b"pages" * MIB)
         clone_file(filesystem.image, crashed)  # what the disk held, had the power gone now
     with mounted_image(kind, crashed, tmp_path / "after") as filesystem:
         kept = filesystem.folder / "kept"
-        assert names(kept) == ["0.delta", "machine.json", "state"]
-        assert (kept / "0.delta").read_bytes() == b"pages" * MIB
-        assert (kept / "state").read_bytes() == b"registers"
+        assert names(kept) == ["machine.json", "sub"]
+        assert (kept / "machine.json").read_text() == "{}"
+        assert (kept / "sub" / "0.delta").read_bytes() == b"pages" * MIB
+        assert (filesystem.folder / "old" / "state").read_bytes() == b"registers"
         assert not (filesystem.folder / "hasty" / "0.delta").exists()  # the test can fail
 
 

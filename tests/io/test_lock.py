@@ -88,6 +88,14 @@ def test_closing_twice_is_fine_and_unlocks_once(tmp_path: Path) -> None:
         held.fileno()
 
 
+def test_closing_unlocks_although_a_copy_of_the_descriptor_lives_on(tmp_path: Path) -> None:
+    held = try_lock(tmp_path, "exclusive")
+    copy = os.dup(held.fileno())  # as a process has that is just being spawned
+    held.close()
+    try_lock(tmp_path, "exclusive").close()
+    os.close(copy)
+
+
 def test_a_forgotten_lock_is_unlocked(tmp_path: Path) -> None:
     held = try_lock(tmp_path, "exclusive")
     del held

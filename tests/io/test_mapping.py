@@ -170,6 +170,7 @@ path, mode = sys.argv[1:]
 mapping = map_file(path, mode=mode)
 child = os.fork()
 if child == 0:
+    mapped = os.path.basename(path) in open("/proc/self/maps").read()
     try:
         said = mapping.read(0, 5).decode()
         if mapping.writable:
@@ -178,7 +179,7 @@ if child == 0:
         said = "forked"
     again = map_file(path)                    # may well take the addresses of the lost one
     mapping.close()
-    print(said, again.read(0, 5).decode(), region_count(), flush=True)
+    print(said, mapped, again.read(0, 5).decode(), region_count(), flush=True)
     os._exit(0)
 status = os.waitpid(child, 0)[1]
 print(status, mapping.read(0, 5).decode(), region_count())
@@ -191,7 +192,7 @@ def test_only_shared_mappings_belong_to_the_parent_alone(
 ) -> None:
     path = tmp_path / "drive.img"
     path.write_bytes(b"drive")
-    seen = "forked" if mode == "shared" else "drive"
+    seen = "forked False" if mode == "shared" else "drive True"
     result = run_python(FORKER, path, mode)
     assert result.stdout == f"{seen} drive 1\n0 drive 1\n"
     assert path.read_bytes() == b"drive"
