@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import struct
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestra.errors import BackingFault, MachineClosed
 from orchestra.io.fault import guarded
@@ -20,7 +21,7 @@ from .stop import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = [
     "CONSOLE_BYTES",
@@ -242,28 +243,35 @@ class Layer:
             lib.layer_release(self.pointer)
 
 
-class Commit:
-    """One executed instruction of a trace: plain numbers copied out of C."""
+class Commit(NamedTuple):
+    """One executed instruction of a trace, field by field as the core has it."""
 
-    __slots__ = (
-        "address",
-        "csr",
-        "csr_value",
-        "destination",
-        "memory",
-        "pc",
-        "privilege",
-        "raw",
-        "rd",
-        "size",
-        "stored",
-        "trapped",
-        "value",
-    )
+    pc: int
+    address: int  # of the memory access
+    stored: int
+    value: int  # of the destination register
+    raw: int
+    privilege: int
+    memory: int  # 0 none, 1 load, 2 store
+    size: int  # bytes of the access
+    rd: int
+    destination: int  # 0 none, 1 x, 2 f
+    trapped: int
+    csr: int  # number of the CSR written, or 0
+    csr_value: int
+    behind: int  # of the M-mode register that sstatus, sie or sip shows
+    mstatus: int  # its value, if it changed by itself
+    fflags: int  # before the instruction
+    fflags_raised: int
 
-    def __init__(self, entry: Any) -> None:
-        for name in self.__slots__:
-            setattr(self, name, getattr(entry, name))
+
+COMMIT = struct.Struct("<4QI6BH4x3Q2I")
+assert COMMIT.size == ffi.sizeof("commit")
+
+
+def _commits(array: Any, count: int) -> list[Commit]:
+    data = bytes(ffi.buffer(array, count * COMMIT.size))
+    return [Commit._make(fields) for fields in COMMIT.iter_unpack(data)]
 
 
 class Core:
@@ -327,18 +335,23 @@ class Core:
                 return ConsoleOutput(cycle)
         raise MemoryError(f"no memory for the pages of the machine at cycle {cycle}")
 
-    def trace(self, until: int, capacity: int = 4096) -> tuple[list[Commit], Stop | None]:
-        """Run up to `capacity` instructions one by one; the stop is None when there is more."""
+    def trace(self, until: int, capacity: int = 4096) -> Iterator[list[Commit]]:
+        """Run instruction by instruction to `until` or the next stop; yield what `capacity` did."""
         commits = ffi.new("commit[]", capacity)
         call = ffi.new(
             "trace_call *",
             {"machine": self.pointer, "until": until, "commits": commits, "capacity": capacity},
         )
-        self._call("machine_trace", call)
-        stop: Stop | None = self._stop(call.stop)
-        if isinstance(stop, ReachedCycle) and stop.cycle < until:
-            stop = None
-        return [Commit(commits[index]) for index in range(call.count)], stop
+        stop: Stop | None = None
+        while stop is None or (isinstance(stop, ReachedCycle) and stop.cycle < until):
+            call.machine, call.count = self.pointer, 0
+            try:
+                self._call("machine_trace", call)
+            except BackingFault:
+                yield _commits(commits, call.count)  # those happened
+                raise
+            yield _commits(commits, call.count)
+            stop = self._stop(call.stop)
 
     def interrupt(self) -> None:
         """Make the run in progress, or the next one, return; callable from any thread."""

@@ -52,7 +52,7 @@ typedef struct {
     uint8_t rd, destination;
     uint8_t trapped;
     uint16_t csr;
-    uint64_t csr_value;
+    uint64_t csr_value, behind;
     uint64_t mstatus;
     uint32_t fflags, fflags_raised;
 } commit;

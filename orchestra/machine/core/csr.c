@@ -63,8 +63,7 @@ int csr_number(const char *wanted) {
 }
 
 static bool is_event_counter(unsigned number) { // they exist, and count nothing
-    return (number >= 0xb03 && number <= 0xb1f) || (number >= 0x323 && number <= 0x33f) ||
-           (number >= 0xc03 && number <= 0xc1f);
+    return (number >= 0xb03 && number <= 0xb1f) || (number >= 0x323 && number <= 0x33f);
 }
 
 bool csr_access(machine *m, unsigned number, bool writes) {

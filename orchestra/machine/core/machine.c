@@ -41,7 +41,7 @@ const char *state_flaw(const state *s) {
     if (s->fflags > 31 || s->frm > 7) return "fcsr";
     if (s->uart_count > UART_FIFO) return "uart fifo";
     if (s->satp >> 60 != 0 && s->satp >> 60 != 8) return "satp";
-    if ((s->medeleg & ~0xb3ffull) || (s->mideleg & ~0x222ull) || (s->mie & ~0xaaaull) || (s->mip & ~0x222ull))
+    if ((s->medeleg & ~0xb3feull) || (s->mideleg & ~0x222ull) || (s->mie & ~0xaaaull) || (s->mip & ~0x222ull))
         return "interrupt registers";
     for (unsigned slot = 0; slot < VIRTIO_SLOTS; slot++)
         for (unsigned queue = 0; queue < VIRTIO_QUEUES; queue++) {

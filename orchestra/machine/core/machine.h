@@ -404,6 +404,7 @@ typedef struct { // one retired instruction, for traces
     uint8_t trapped;
     uint16_t csr; // 0: none written
     uint64_t csr_value;
+    uint64_t behind;        // of the M-mode register that sstatus, sie or sip shows
     uint64_t mstatus;       // when it changed by itself: FS became dirty, or a return from a trap; else 0
     uint32_t fflags;        // before the instruction
     uint32_t fflags_raised; // by its arithmetic

@@ -484,6 +484,7 @@ void machine_unwind(machine *m) {
     }
     m->s.cycle = m->limit - (uint64_t)m->budget;
     m->s.x[32] = 0;
+    if (m->trace) m->s.fflags |= m->trace->fflags;
     m->trace = NULL;
     mmu_flush(m);
 }
@@ -561,6 +562,17 @@ static void record(machine *m, commit *c, const state *before) {
     else if (i->operands[0] == 'r' && i->operands[1] == 'd' && rd)
         c->destination = 1, c->value = s->x[rd];
     if (c->csr) csr_read(m, c->csr, &c->csr_value);
+    if (c->csr == 0x100 || c->csr == 0x104 || c->csr == 0x144) csr_read(m, c->csr | 0x200, &c->behind);
+    bool dirtied = (before->mstatus & MSTATUS_FS) != MSTATUS_FS && (s->mstatus & MSTATUS_FS) == MSTATUS_FS;
+    if (dirtied || i == &instructions[OP_mret] || i == &instructions[OP_sret])
+        csr_read(m, 0x300, &c->mstatus);
+}
+
+// Arithmetic accrues its flags onto zeros while it is traced, so that it can be seen which of them are its
+// own.
+static bool raises_flags(const machine *m, uint32_t raw) {
+    const instruction *i = &instructions[(raw & 3) == 3 ? decode_opcode(m->home, raw) : OP_illegal];
+    return strstr(i->operands, ",fs1");
 }
 
 // Run one instruction at a time and write down what each did.
@@ -580,17 +592,26 @@ void machine_trace(trace_call *call) {
         m->at = NULL;
         m->limit = m->s.cycle;
         m->budget = 0;
-        if (trap_interrupt(m)) before = m->s;
+        bool stands = m->s.halted || m->s.yielded || m->stop;
+        if (!stands && m->s.waiting) {
+            if (!skip_idle(m, call->until)) call->stop = STOP_IDLE;
+            if (m->s.waiting) continue;
+            before = m->s;
+        }
+        if (!stands && trap_interrupt(m)) before = m->s;
         c->pc = m->s.pc;
         c->privilege = m->s.privilege;
         int cause = m->cause;
         uint64_t value = m->value;
         if (!mmu_fetch_raw(m, m->s.pc, &c->raw)) c->trapped = 1;
         m->cause = cause, m->value = value;
+        bool arithmetic = raises_flags(m, c->raw);
+        if (arithmetic) c->fflags = m->s.fflags, m->s.fflags = 0;
         call->stop = run(m, m->s.cycle + 1);
+        if (arithmetic) c->fflags_raised = m->s.fflags, m->s.fflags |= c->fflags;
         m->s.x[32] = 0;
         m->trace = NULL;
-        if (m->s.cycle == before.cycle || before.waiting) continue;
+        if (m->s.cycle == before.cycle) continue;
         if (!c->trapped) record(m, c, &before);
         call->count++;
     }
