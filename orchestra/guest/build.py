@@ -10,6 +10,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestra.guest import FOLDER
+
 __all__ = [
     "BUILT_WITH",
     "COMPILER",
@@ -20,7 +22,7 @@ __all__ = [
     "main",
 ]
 
-HERE = Path(__file__).resolve().parent
+
 COMPILER = "riscv64-unknown-elf-gcc"
 BUILT_WITH = "12.2.0"  # the version of it that made the committed ELFs: Debian bookworm's
 FLAGS = (
@@ -47,7 +49,7 @@ class Program:
     @property
     def elf(self) -> Path:
         """The committed ELF."""
-        return HERE / self.name / f"{self.name}.elf"
+        return FOLDER / self.name / f"{self.name}.elf"
 
 
 PROGRAMS = (
@@ -57,7 +59,7 @@ PROGRAMS = (
 )
 
 
-def compile_program(program: Program, target: Path, root: Path = HERE) -> None:
+def compile_program(program: Program, target: Path, root: Path = FOLDER) -> None:
     """Compile and link one program into `target`; the bytes depend on sources and compiler only.
 
     Raises FileNotFoundError when the compiler is missing, CalledProcessError when it fails.

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from orchestra.errors import BadImage
+from orchestra.guest import AGENT
 from orchestra.guest.apt import Apt, DownloadFailed, host_source_files
-from orchestra.guest.build import HERE
 from orchestra.guest.initramfs import Archive
 from orchestra.guest.sources import Source, debian_source, parse_deb822, parse_one_line
 from orchestra.io.folder import publish, replace_file
@@ -154,7 +154,7 @@ def make_initramfs(
     archive.file("bin/busybox", busybox, 0o755)
     for name in set(applets(busybox, files.busybox)) - {"busybox"}:
         archive.symlink(f"bin/{name}", "busybox")
-    archive.file("sbin/agent", (HERE / "agent/agent.elf").read_bytes(), 0o755)
+    archive.file("sbin/agent", AGENT.read_bytes(), 0o755)
     archive.file("init", _INIT, 0o755)
     for folder, mode in {"dev": 0o755, "proc": 0o555, "sys": 0o555, "root": 0o700}.items():
         archive.folder(folder, mode)

@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestra.guest.build import HERE
+from orchestra.guest import FOLDER
 
 ADVANCE, INSPECT = 1, 2
 VERDICTS = ("accepted", "rejected", "exception", "halt", "crash")
@@ -47,7 +47,7 @@ class Answer:
 
 def build(folder: Path) -> ctypes.CDLL:
     """Compile the ledger into a shared library and load it."""
-    sources = [HERE / "ledger/ledger.c", HERE / "ledger/text.c"]
+    sources = [FOLDER / "ledger/ledger.c", FOLDER / "ledger/text.c"]
     command: list[str | Path] = ["cc", *FLAGS, *TRAPS, *sources, "-o", folder / "ledger.so"]
     subprocess.run(command, check=True)
     library = ctypes.CDLL(str(folder / "ledger.so"))

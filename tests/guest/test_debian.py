@@ -8,8 +8,8 @@ from mirror import BUSYBOX, KERNEL, Mirror
 from newc import unpack
 
 from orchestra.errors import BadImage
+from orchestra.guest import AGENT
 from orchestra.guest.apt import DownloadFailed
-from orchestra.guest.build import HERE
 from orchestra.guest.debian import (
     BOOTARGS,
     DebianFiles,
@@ -198,7 +198,7 @@ def test_the_initramfs_has_what_a_guest_starts_with(files: DebianFiles, tmp_path
         found[f"bin/{name}"] == (0o120777, b"busybox")
         for name in ("ash", "modprobe", "mount", "sh")
     )
-    assert found["sbin/agent"] == (0o100755, (HERE / "agent/agent.elf").read_bytes())
+    assert found["sbin/agent"] == (0o100755, AGENT.read_bytes())
     assert found["init"][0] == 0o100755
     assert found["init"][1].startswith(b"#!/bin/sh\n")
     assert {"dev/console", "dev/null", "proc", "sys", "tmp", "root"} <= found.keys()

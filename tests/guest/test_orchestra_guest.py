@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from orchestra.guest.build import HERE
+from orchestra.guest import PYTHON
 
 HTIF, RX, TX = 0x4000_8000, 0x6000_0000, 0x6080_0000
 
@@ -44,9 +44,7 @@ def memory(tmp_path: Path) -> Memory:
 
 @pytest.fixture
 def guest(memory: Memory) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "orchestra_guest", HERE / "python/orchestra_guest.py"
-    )
+    spec = importlib.util.spec_from_file_location("orchestra_guest", PYTHON / "orchestra_guest.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -170,6 +170,8 @@ void __attribute__((noreturn)) agent(long argc, char *const *argv, char *const *
     int error = orchestra_open();
     if (error) serve_console("cannot map the host's registers from /dev/mem", -error, envp);
     if (!has_host()) serve_console("no host answers at 0x40008000, this is not orchestra", 0, envp);
+    sys_keep_from_children(ORCHESTRA_RX, ORCHESTRA_BUFFER_BYTES); // a fork would copy their page tables
+    sys_keep_from_children(ORCHESTRA_TX, ORCHESTRA_BUFFER_BYTES);
     say(1, "orchestra agent: ready\n");
     for (int verdict = ORCHESTRA_ACCEPT;;) {
         orchestra_finish((uint32_t)verdict, &request);

@@ -41,6 +41,9 @@ static inline int sys_memory_file(const char *name) {
     return (int)call3(279, (long)name, 1, 0);
 } // closed on exec
 static inline int sys_set_nonblocking(int fd) { return (int)call3(25, fd, 4, O_NONBLOCK); }
+static inline int sys_keep_from_children(const void *start, size_t length) {
+    return (int)call3(233, (long)start, (long)length, 10); // madvise MADV_DONTFORK
+}
 static inline int sys_new_session(void) { return (int)call3(157, 0, 0, 0); }
 
 // milliseconds < 0: wait for ever

@@ -1,8 +1,9 @@
 // orchestra.h: how a guest program talks to its host; bare metal or Linux, no libc needed.
 //
-// Bare metal (default when the compiler does not say Linux) reaches the registers directly. On Linux (the
-// compiler says so, or -DORCHESTRA_LINUX) orchestra_open() maps them from /dev/mem by raw system calls: the
-// program must be root, or be handed the mappings by root before it drops privileges.
+// Compile with -ffreestanding where there is no libc. Bare metal (default when the compiler does not say
+// Linux) reaches the registers directly. On Linux (the compiler says so, or -DORCHESTRA_LINUX)
+// orchestra_open() maps them from /dev/mem by raw system calls: the program must be root, or be handed the
+// mappings by root before it drops privileges.
 //
 //     struct orchestra_request request;
 //     if (orchestra_open()) return 1;
