@@ -262,6 +262,10 @@ class FakeMachine:
         """Make the run in progress, or else the next one, return Interrupted."""
         self._flag.set()
 
+    def clear_interrupt(self) -> None:
+        """Take back an interrupt that no run has answered."""
+        self._flag.clear()
+
     def receive_request(self) -> bytes:
         """Return what the guest said at its last yield."""
         return self._tx

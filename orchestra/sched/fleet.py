@@ -7,11 +7,14 @@ from collections import deque
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import anyio
 
-from orchestra.errors import MachineBusy
+from orchestra.errors import BadImage, MachineBusy
+from orchestra.io.lock import lock
+from orchestra.machine.machine import Machine
 from orchestra.machine.request import Limits, Outcome, Request
 from orchestra.sched.events import Call, Journal, Logger, following
 from orchestra.sched.inspection import InspectPool, Leases
@@ -23,8 +26,9 @@ from orchestra.sched.worker import Clock, HostClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-    from pathlib import Path
 
+    from orchestra.machine.config import MachineConfig
+    from orchestra.machine.machine import Storage
     from orchestra.machine.stop import Stop
 
 __all__ = ["Fleet", "open_fleet"]
@@ -57,25 +61,62 @@ class Fleet:
         self._pools: list[InspectPool] = []
         self._machines = 0
 
+    @asynccontextmanager
+    async def open(
+        self,
+        directory: Path | str,
+        *,
+        storage: Storage = "memory",
+        torn: Literal["refuse", "discard"] = "refuse",
+    ) -> AsyncIterator[Machine]:
+        """Open a machine's folder or a snapshot, waiting in turn for its lock; close it at the end.
+
+        See `Machine.open` for `storage`, `torn` and errors; to give up waiting use
+        `anyio.fail_after`.
+        """
+        async with self._keep(partial(self._open, directory, storage, torn)) as machine:
+            yield machine
+
+    @asynccontextmanager
+    async def create(
+        self,
+        config: MachineConfig,
+        directory: Path | str | None = None,
+        *,
+        storage: Storage | None = None,
+        durable: bool = False,
+    ) -> AsyncIterator[Machine]:
+        """Make a machine at reset, in a new folder if one is named; close it at the end.
+
+        See `Machine.create` for the rest.
+        """
+        make = partial(Machine.create, config, directory, storage=storage, durable=durable)
+        async with self._keep(partial(self._scheduler.in_thread, make)) as machine:
+            yield machine
+
     async def run(
         self,
         machine: MachineLike,
         until: int | None = None,
         *,
         max_cycles: int | None = None,
+        console_bytes: int | None = None,
         weight: float = 1.0,
         priority: Priority = Priority.INSPECT,
         deadline: float = NO_DEADLINE,
     ) -> Stop:
         """Run a machine as `Machine.run` does, in slices among the others.
 
-        `until` is a cycle, `max_cycles` counts from here; `deadline` is a time of
+        `until` is a cycle, `max_cycles` counts from here, `console_bytes` of output at the console
+        are a reason to stop; `deadline` is a time of
         `anyio.current_time()` and only orders: to stop at a time use `anyio.fail_after`.
         """
         if max_cycles is not None:
             end = machine.cycle + max_cycles
             until = end if until is None else min(until, end)
-        job = RunJob(machine, self._share(machine, weight), priority, deadline, until)
+        options = {} if console_bytes is None else {"console_bytes": console_bytes}
+        share = self._share(machine, weight)
+        job = RunJob(machine, share, priority, deadline, until, options)
         with self._hold(machine, job):
             stop: Stop = await self._do("run.ended", job)
             return stop
@@ -240,15 +281,16 @@ class Fleet:
         machine = await opening()
         try:
             self._machines += 1
-            self._log_machine("machine.opened", machine, began)
+            self._log_machine("machine.opened", machine, machine.cycle, began)
             yield machine
         finally:
             self._machines -= 1
             began = self._scheduler.clock.now()
             with anyio.CancelScope(shield=True):
                 await self._release(machine)
+                cycle = machine.cycle
                 await self._scheduler.in_thread(machine.close)
-            self._log_machine("machine.closed", machine, began)
+            self._log_machine("machine.closed", machine, cycle, began)
 
     async def _release(self, machine: Any) -> None:
         """End what the machine does, and wait until its caller knows."""
@@ -258,22 +300,37 @@ class Fleet:
                 await self._scheduler.cancel(hold.job)
             await hold.released.wait()
 
-    def _log_machine(self, event: str, machine: Any, began: float) -> None:
+    def _log_machine(self, event: str, machine: Any, cycle: int, began: float) -> None:
         self._journal.info(
             event,
             machine=machine_name(machine),
-            cycle=machine.cycle,
+            cycle=cycle,
             duration=self._scheduler.clock.now() - began,
         )
 
-    async def _open(self, directory: Path | str, storage: str) -> Any:
-        raise NotImplementedError
+    async def _open(
+        self,
+        directory: Path | str,
+        storage: Storage = "memory",
+        torn: Literal["refuse", "discard"] = "refuse",
+    ) -> Machine:
+        path = Path(directory).absolute()  # noqa: ASYNC240 - asks for the working directory only
+        try:
+            held = await lock(path, "exclusive" if storage == "backing" else "shared")
+        except (FileNotFoundError, NotADirectoryError):
+            raise BadImage(path, "type", "no such folder", "the folder of a machine") from None
+        try:
+            opening = partial(Machine.open_locked, path, held, storage=storage, torn=torn)
+            return await self._scheduler.in_thread(opening)
+        except BaseException:
+            held.close()
+            raise
 
     async def _make_leases(self, template: Any) -> Leases:
         """Make what a pool leases from."""
         if hasattr(template, "fork"):
             return Leases(await self.fork(template))
-        return Leases(await self._open(template, "memory"))
+        return Leases(await self._open(template))
 
     def summary(self) -> dict[str, Any]:
         """Return what the fleet did, for its last event."""

@@ -58,11 +58,7 @@ class Leases:
         with self._lock:
             if self._retired:
                 return None
-            if self._warm:
-                machine = self._warm.pop()
-            else:
-                machine = self.template.fork()
-                machine.checkpoint()
+            machine = self._warm.pop() if self._warm else self.template.fork()
             self._out += 1
             return machine
 

@@ -22,11 +22,7 @@ class MachineLike(Serving, Protocol):
     """What the scheduler needs of a machine; orchestra's and the fake one have it."""
 
     def interrupt(self) -> None:
-        """Make the run in progress return Interrupted; from any thread.
-
-        If none is in progress the next one does, before anything else and whatever the machine
-        waits for: that is how a flag that came too late is taken back.
-        """
+        """Make the run in progress, or else the next one, return Interrupted; from any thread."""
 
     def fork(self) -> Self:
         """Return a machine in the same state that goes its own way."""
@@ -111,17 +107,18 @@ class Job(Entry):
             machine.interrupt()
 
     def take_back_interrupt(self) -> None:
-        """Clear a flag that was set when the machine had stopped already."""
+        """Clear a flag that was set when the machine had stopped already, if the machine can."""
         if self.interrupting:
             self.interrupting = False
-            if self.machine is not None:
-                self.machine.run(max_cycles=0)
+            clear = getattr(self.machine, "clear_interrupt", None)
+            if clear is not None:
+                clear()
 
 
 class RunJob(Job):
     """`machine.run`, in slices."""
 
-    __slots__ = ("target",)
+    __slots__ = ("options", "target")
 
     def __init__(
         self,
@@ -130,9 +127,11 @@ class RunJob(Job):
         priority: Priority,
         deadline: float,
         target: int | None,
+        options: dict[str, int] | None = None,
     ) -> None:
         super().__init__(machine, share, priority, deadline)
         self.target = target
+        self.options = options or {}
 
     def step(self, max_cycles: int) -> bool:
         """Run up to the target; our own interrupts do not end the run, the user's do."""
@@ -140,7 +139,7 @@ class RunJob(Job):
         end = before + max_cycles
         if self.target is not None:
             end = min(end, self.target)
-        stop: Stop = self.machine.run(end)
+        stop: Stop = self.machine.run(end, **self.options)
         self.cycles += stop.cycle - before
         if isinstance(stop, Interrupted) and self.interrupting:
             self.interrupting = False

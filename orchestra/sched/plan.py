@@ -34,6 +34,8 @@ LEAST_CYCLES = 1_000
 MOST_CYCLES = 50_000_000
 FIRST_CYCLES_PER_SECOND = 50e6  # a cold machine, decoding everything for the first time
 PLAUSIBLE_CYCLES_PER_SECOND = 10e9  # more than that is a leap over idle time, not speed
+BRIEF_SECONDS = 100e-6
+LONG_SECONDS = 1e-3
 GROWTH = 1.25  # a slice is lengthened carefully and shortened at once
 
 
@@ -63,7 +65,7 @@ class Flow:
 class Share:
     """One to whom service is owed: a machine, a pool or an application."""
 
-    __slots__ = ("cycles_per_second", "flows", "name", "slice_seconds", "weight")
+    __slots__ = ("brief", "cpu_seconds", "cycles_per_second", "flows", "name", "seconds", "weight")
 
     def __init__(self, name: str = "", weight: float = 1.0) -> None:
         if not 0 < weight < math.inf:
@@ -71,8 +73,15 @@ class Share:
         self.name = name
         self.weight = weight
         self.cycles_per_second = FIRST_CYCLES_PER_SECOND
-        self.slice_seconds = 0.001  # moving average on the wall, kept by the workers
+        self.cpu_seconds = self.seconds = LONG_SECONDS  # moving averages of a slice's
+        self.brief = False
         self.flows = tuple(Flow(self) for _ in Priority)
+
+    def note(self, cpu_seconds: float, seconds: float) -> None:
+        """Learn from a slice whether the next one will be brief: in CPU, and not waiting long."""
+        self.cpu_seconds += (cpu_seconds - self.cpu_seconds) / 8
+        self.seconds += (seconds - self.seconds) / 8
+        self.brief = self.cpu_seconds < BRIEF_SECONDS and self.seconds < LONG_SECONDS
 
 
 class Entry:

@@ -76,7 +76,7 @@ class FleetStatistics:
     """A fleet at one moment, and what it did since it was opened.
 
     `runnable` counts by class (advance, inspect, background) who waits for a worker; `seconds` are
-    CPU seconds of the workers inside slices. The phases of a call: `waiting_seconds` until its first
+    CPU seconds of the workers inside slices. A call's phases: `waiting_seconds` until its first
     slice, `serving_seconds` from there to its end, `telling_seconds` from there to the caller.
     """
 

@@ -4,6 +4,10 @@ A worker is a thread that runs slices back to back: it settles the slice it did 
 under one lock, without the loop. The loop never waits for that lock to hand a job in: it appends to
 a deque and wakes one sleeping worker. What has ended goes back in batches: at once when the worker
 has nothing else to do or a longer slice comes next, else every BATCH jobs or HOLD_SECONDS.
+
+Brief slices are mostly Python, which runs on one thread at a time: two workers at it would only
+hand the GIL to and fro (measured: 10,700 inspects/s with two, 17,000 with one). So no second worker
+is woken for a brief job while one is awake and not in a long slice.
 """
 
 from __future__ import annotations
@@ -22,9 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Clock", "Desk", "HostClock", "Place"]
 
-BATCH = 32
-HOLD_SECONDS = 200e-6
-BRIEF_SECONDS = 100e-6
+BATCH = 64
+HOLD_SECONDS = 1e-3
 ABOVE_ALL = -1
 
 
@@ -48,10 +51,11 @@ class HostClock:
 class Place:
     """What belongs to one worker."""
 
-    __slots__ = ("job", "oldest", "pending", "untidy", "wake")
+    __slots__ = ("brisk", "job", "oldest", "pending", "untidy", "wake")
 
     def __init__(self) -> None:
         self.job: Job | None = None
+        self.brisk = False  # awake, and not in a long slice
         self.pending: list[Job] = []
         self.oldest = 0.0
         self.untidy: Job | None = None
@@ -93,6 +97,8 @@ class Desk:
             raise MachineClosed("the fleet is closed")
         job.submitted = self.clock.now()
         self._inbox.append(job)
+        if job.share.brief and any(place.brisk for place in self.places):
+            return
         if not self._wake() and job.priority is Priority.ADVANCE:
             self._preempt(Priority.ADVANCE)
 
@@ -191,13 +197,17 @@ class Desk:
     def _serve(self, place: Place, job: Job) -> None:
         """Give one slice."""
         cpu, now = self.clock.cpu, self.clock.now
+        place.brisk = job.share.brief
+        if not place.brisk and (self._inbox or self.planner.runnable):
+            self._wake()  # nobody may have been woken for those, since we were there
         cycles, started, began = job.cycles, now(), cpu()
         try:
             done = job.step(self.planner.slice_cycles(job))
         except BaseException as error:  # noqa: BLE001 - it belongs to the job's caller
             job.error, done = error, True
         seconds = cpu() - began
-        job.share.slice_seconds += (now() - started - job.share.slice_seconds) / 8
+        job.share.note(seconds, now() - started)
+        place.brisk = True
         if self._settle(place, job, seconds, job.cycles - cycles, done=done):
             if not done:
                 self._end(job)
@@ -267,7 +277,7 @@ class Desk:
         """Whether what is put aside should not wait for the job that follows."""
         return (
             len(place.pending) >= BATCH
-            or following.share.slice_seconds > BRIEF_SECONDS
+            or not following.share.brief
             or self.clock.now() - place.oldest > HOLD_SECONDS
         )
 
@@ -282,6 +292,7 @@ class Desk:
     def _park(self, place: Place) -> None:
         """Sleep until somebody calls `_wake`, unless something came in just now."""
         self._parked.append(place)
+        place.brisk = False
         if self._inbox or self._urgent or self.planner.runnable or self._stopping:
             try:
                 self._parked.remove(place)
@@ -289,6 +300,7 @@ class Desk:
                 place.wake.acquire()
         else:
             place.wake.acquire()
+        place.brisk = True
 
 
 def guard(job: Job, call: Callable[[], None]) -> None:

@@ -36,13 +36,15 @@ async def test_every_event_is_in_the_table_and_carries_what_it_says():
                 await pool.inspect(b"x")
                 await pool.publish(machine)
             endless = booted(guest=lambda *_: FOREVER, pace="host")
-            async with fleet.inspect_pool(endless, size=1, queue=0) as pool:
-                async with anyio.create_task_group() as group:
-                    group.start_soon(pool.inspect, b"x")
-                    await anyio.wait_all_tasks_blocked()
-                    with pytest.raises(AtCapacity):
-                        await pool.inspect(b"x")
-                    group.cancel_scope.cancel()
+            async with (
+                fleet.inspect_pool(endless, size=1, queue=0) as pool,
+                anyio.create_task_group() as group,
+            ):
+                group.start_soon(pool.inspect, b"x")
+                await anyio.wait_all_tasks_blocked()
+                with pytest.raises(AtCapacity):
+                    await pool.inspect(b"x")
+                group.cancel_scope.cancel()
     names = {log["event"] for log in logs}
     assert names <= set(EVENT_NAMES)
     assert set(EVENT_NAMES) - names <= {"machine.opened", "machine.closed"}

@@ -361,7 +361,7 @@ async def test_a_blocking_call_has_the_machine_to_itself():
         copy = await fleet.fork(machine)
         assert copy.digest() == machine.digest()
         assert await fleet.call(machine, machine.digest) == machine.digest()
-        assert await fleet.call(machine, lambda: threading.get_ident()) != threading.get_ident()
+        assert await fleet.call(machine, threading.get_ident) != threading.get_ident()
 
 
 async def test_one_question_can_be_asked_without_a_pool():

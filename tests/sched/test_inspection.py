@@ -140,13 +140,16 @@ async def test_publishing_under_load_loses_no_inspect():
             (answer,) = (await pool.inspect(b"!")).reports
             counts[answer] = counts.get(answer, 0) + 1
 
-    async with open_fleet(2) as fleet, fleet.inspect_pool(template) as pool:
-        async with anyio.create_task_group() as group:
-            for _ in range(20):
-                group.start_soon(ask, pool)
-            for n in range(10):
-                await fleet.advance(template, b"%d" % n)
-                await pool.publish(template)
+    async with (
+        open_fleet(2) as fleet,
+        fleet.inspect_pool(template) as pool,
+        anyio.create_task_group() as group,
+    ):
+        for _ in range(20):
+            group.start_soon(ask, pool)
+        for n in range(10):
+            await fleet.advance(template, b"%d" % n)
+            await pool.publish(template)
     assert sum(counts.values()) == 1000
     assert template.family.open == 1
 
@@ -228,10 +231,13 @@ async def test_one_bad_inspect_affects_nobody_else():
     async def ask(query):
         statuses.append((await pool.inspect(query, Limits(max_cycles=300_000))).status)
 
-    async with open_fleet(2) as fleet, fleet.inspect_pool(template, size=8) as pool:
-        async with anyio.create_task_group() as group:
-            for n in range(90):
-                group.start_soon(ask, [b"who", b"loop", b"fault"][n % 3])
+    async with (
+        open_fleet(2) as fleet,
+        fleet.inspect_pool(template, size=8) as pool,
+        anyio.create_task_group() as group,
+    ):
+        for n in range(90):
+            group.start_soon(ask, [b"who", b"loop", b"fault"][n % 3])
     assert {status: statuses.count(status) for status in statuses} == {
         "accepted": 30,
         "limit_exceeded": 30,

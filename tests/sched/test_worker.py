@@ -78,7 +78,7 @@ def test_every_job_is_told_once_when_it_has_ended(workers):
 
 def test_brief_jobs_are_told_in_batches():
     share = Share()
-    share.slice_seconds = 0.0
+    share.brief, share.cpu_seconds, share.seconds = True, 0.0, 0.0
     office = Office()
     for n in range(10 * BATCH):
         office.desk.submit(run_job([Halt(n)], share))
@@ -96,7 +96,6 @@ def test_a_job_is_told_at_once_when_a_long_slice_comes_next():
         return True
 
     brief, long = run_job([Halt()]), Steps(look)
-    long.share.slice_seconds = 0.004
     office.desk.submit(brief)
     office.desk.submit(long)
     with office:
