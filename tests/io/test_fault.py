@@ -337,3 +337,32 @@ print("fifty children faulted")
 def test_a_forked_child_guards_its_own_calls(tmp_path: Path, run_python: RunPython) -> None:
     result = run_python(FORKED, tmp_path / "drive.img")
     assert result.stdout == "fifty children faulted\n", result.stderr
+
+
+REUSED = """
+import os, sys
+from orchestra.errors import BackingFault
+from orchestra.io import create_sparse, map_file
+lost, fresh = sys.argv[1:]
+for path in (lost, fresh):
+    create_sparse(path, 1 << 30)
+mapping = map_file(lost, mode="shared")
+address = mapping.address
+child = os.fork()
+if child == 0:
+    again = map_file(fresh)
+    os.truncate(fresh, 0)
+    try:
+        again.read(8192, 1)
+    except BackingFault as error:
+        print(again.address == address, error.path.name, error.offset, flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+def test_a_child_that_maps_where_the_parents_file_was_gets_its_own_named(
+    tmp_path: Path, run_python: RunPython
+) -> None:
+    result = run_python(REUSED, tmp_path / "lost", tmp_path / "fresh")
+    assert result.stdout == "True fresh 8192\n", result.stderr
