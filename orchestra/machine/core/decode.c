@@ -256,10 +256,10 @@ static void publish(operation *to, const operation *from) { // other threads may
 void decode_block(const board *b, code_page *page, unsigned slot) {
     const void *undecoded = interpreter_handlers()[OP_UNDECODED * 4];
     const void *step = interpreter_handlers()[OP_STEP * 4];
-    operation block[256];
-    uint16_t slots[256];
+    operation block[PAGE_SLOTS];
+    uint16_t slots[PAGE_SLOTS];
     unsigned count = 0;
-    while (count < 255 && slot < PAGE_SLOTS && page->operations[slot].handler == undecoded) {
+    while (slot < PAGE_SLOTS && page->operations[slot].handler == undecoded) {
         uint32_t raw = half_at(page, slot);
         bool wide = (raw & 3) == 3;
         operation *out = &block[count];
@@ -286,16 +286,28 @@ void decode_block(const board *b, code_page *page, unsigned slot) {
     }
 }
 
+// Does what stands here count on what follows it? The last operation of a block does not.
+static bool runs_on(const board *b, const code_page *page, unsigned slot, bool wide) {
+    uint32_t raw = half_at(page, slot);
+    operation again;
+    if (page->operations[slot].n != 1) return true;
+    if (wide) raw |= (uint32_t)half_at(page, slot + 1) << 16;
+    decode_operation(b, raw, slot * 2, false, &again);
+    return again.n != 1;
+}
+
 // Forget what was decoded from these bytes, and every block that runs into them.
-void code_invalidate(code_page *page, unsigned offset, unsigned length) {
+void code_invalidate(const board *b, code_page *page, unsigned offset, unsigned length) {
     const operation undecoded = {.handler = interpreter_handlers()[OP_UNDECODED * 4]};
     int first = (int)(offset >> 1) - 1, last = (int)((offset + length - 1) >> 1);
-    for (int slot = last; slot >= 0 && slot >= first; slot--) page->operations[slot] = undecoded;
+    if (first < 0) first = 0;
+    for (int slot = first; slot <= last; slot++) page->operations[slot] = undecoded;
     bool after = true, after2 = true; // were slot + 1 and slot + 2 forgotten?
     for (int slot = first - 1; slot >= 0 && (after || after2); slot--) {
         operation *o = &page->operations[slot];
         bool wide = (half_at(page, (unsigned)slot) & 3) == 3;
-        bool forget = o->handler != undecoded.handler && o->n != 1 && (wide ? after2 : after);
+        bool forget = (wide ? after2 : after) && o->handler != undecoded.handler &&
+                      runs_on(b, page, (unsigned)slot, wide);
         if (forget) *o = undecoded;
         after2 = after;
         after = forget;

@@ -228,7 +228,7 @@ uint32_t decode_expand(uint16_t half); // a compressed instruction as its 32-bit
 void decode_operation(const board *b, uint32_t raw, unsigned offset, bool far, operation *out);
 void decode_block(const board *b, code_page *page, unsigned slot);
 code_page *code_new(const uint8_t *host);
-void code_invalidate(code_page *page, unsigned offset, unsigned length);
+void code_invalidate(const board *b, code_page *page, unsigned offset, unsigned length);
 code_page *code_shared(board *b, const uint8_t *host);
 void code_donate(board *b, code_page *page);
 void code_purge(board *b, const uint8_t *start, uint64_t length);

@@ -348,7 +348,7 @@ static int store_with_care(machine *m, care_entry *c, uint8_t *host, uint64_t ph
             }
     }
     if (c->care & CARE_CODE) {
-        code_invalidate(c->code, offset, size);
+        code_invalidate(m->home, c->code, offset, size);
         result = STORE_LEAVE;
     }
     memcpy(host + offset, &value, size);
