@@ -116,6 +116,7 @@ void machine_interrupt(machine *m);
 void machine_clear_interrupt(machine *m);
 uint64_t machine_overhead(const machine *m);
 void machine_cool(machine *m);
+bool sanitized(void);
 
 unsigned disassemble(board *b, uint32_t raw, uint64_t pc, char *out, unsigned capacity);
 const char *instruction_name(unsigned op);

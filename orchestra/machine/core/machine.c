@@ -178,3 +178,18 @@ uint64_t machine_overhead(const machine *m) {
 
 // Give back the caches of a machine that will not run soon.
 void machine_cool(machine *m) { engine_close(m); }
+
+// Was this built with AddressSanitizer? CI wants to know that its sanitized build is one.
+bool sanitized(void) {
+#if defined(__SANITIZE_ADDRESS__)
+    return true;
+#elif defined(__has_feature)
+#    if __has_feature(address_sanitizer)
+    return true;
+#    else
+    return false;
+#    endif
+#else
+    return false;
+#endif
+}

@@ -510,6 +510,7 @@ void machine_interrupt(machine *m);
 void machine_clear_interrupt(machine *m);
 uint64_t machine_overhead(const machine *m);
 void machine_cool(machine *m);
+bool sanitized(void);
 board *board_new(uint64_t cycles_per_tick, uint32_t devices, uint64_t watched, uint64_t watched_fromhost);
 bool board_add_range(board *b, uint64_t start, uint64_t length, uint32_t flags);
 bool board_add_extent(board *b, uint64_t start, uint64_t length, uintptr_t host, uint32_t flags);
