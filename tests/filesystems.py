@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
+import re
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 KINDS = ("ext4", "btrfs", "xfs", "tmpfs")
 REFLINKING = ("btrfs", "xfs")
@@ -43,7 +45,7 @@ class Filesystem:
 def mounted(kind: str, scratch: Path, length: int = SMALLEST) -> Iterator[Filesystem]:
     """Make and mount a new file system of `length` bytes below the folder `scratch`."""
     if kind == "tmpfs":
-        with _mount(scratch / kind, "-t", "tmpfs", "-o", f"size={length}", "tmpfs") as point:
+        with _mount(kind, scratch, "-t", "tmpfs", "-o", f"size={length}", "tmpfs") as point:
             yield Filesystem(kind, point)
         return
     image = scratch / f"{kind}.img"
@@ -51,16 +53,16 @@ def mounted(kind: str, scratch: Path, length: int = SMALLEST) -> Iterator[Filesy
         file.truncate(length)
     try:
         _run(*_MAKE[kind], str(image))
-        with mounted_image(kind, image, scratch / kind) as filesystem:
+        with mounted_image(kind, image, scratch) as filesystem:
             yield filesystem
     finally:
         image.unlink()
 
 
 @contextlib.contextmanager
-def mounted_image(kind: str, image: Path, point: Path) -> Iterator[Filesystem]:
+def mounted_image(kind: str, image: Path, scratch: Path) -> Iterator[Filesystem]:
     """Mount an image that has a file system already, perhaps one that was never unmounted."""
-    with _mount(point, "-t", kind, "-o", "loop", str(image)):
+    with _mount(kind, scratch, "-t", kind, "-o", "loop", str(image)):
         yield Filesystem(kind, point, image)
 
 
@@ -85,8 +87,20 @@ def empty(ballast: Path) -> None:
     os.sync()
 
 
+@functools.cache
+def _sweep() -> None:
+    """Unmount, once, what test runs that were killed left behind."""
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        point = Path(line.split()[1])
+        match = re.fullmatch(r"orchestra-\w+-(\d+)", point.name)
+        if match and not Path("/proc", match[1]).exists():
+            _run("umount", "--lazy", str(point))
+
+
 @contextlib.contextmanager
-def _mount(point: Path, *arguments: str) -> Iterator[Path]:
+def _mount(kind: str, scratch: Path, *arguments: str) -> Iterator[Path]:
+    _sweep()
+    point = scratch / f"orchestra-{kind}-{os.getpid()}"
     point.mkdir()
     try:
         _run("mount", *arguments, str(point))

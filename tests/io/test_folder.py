@@ -182,7 +182,7 @@ def test_what_was_published_durably_survives_a_crash(tmp_path: Path, kind: str) 
         with publish(filesystem.folder / "hasty") as building:
             (building / "0.delta").write_bytes(b"pages" * MIB)
         clone_file(filesystem.image, crashed)  # what the disk held, had the power gone now
-    with mounted_image(kind, crashed, tmp_path / "after") as filesystem:
+    with mounted_image(kind, crashed, tmp_path) as filesystem:
         kept = filesystem.folder / "kept"
         assert names(kept) == ["machine.json", "sub"]
         assert (kept / "machine.json").read_text() == "{}"
