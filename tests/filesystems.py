@@ -62,7 +62,7 @@ def mounted(kind: str, scratch: Path, length: int = SMALLEST) -> Iterator[Filesy
 @contextlib.contextmanager
 def mounted_image(kind: str, image: Path, scratch: Path) -> Iterator[Filesystem]:
     """Mount an image that has a file system already, perhaps one that was never unmounted."""
-    with _mount(kind, scratch, "-t", kind, "-o", "loop", str(image)):
+    with _mount(kind, scratch, "-t", kind, "-o", "loop", str(image)) as point:
         yield Filesystem(kind, point, image)
 
 
