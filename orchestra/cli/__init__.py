@@ -1,0 +1,1 @@
+"""The command line: `orchestra create | run | advance | inspect | snapshot | clone | info | ..`."""

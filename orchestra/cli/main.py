@@ -1,0 +1,134 @@
+"""The command `orchestra`: its commands, and how an error becomes a line and a status."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from orchestra.cli import demo, image, machines, requests, run
+from orchestra.cli.attend import Stopped
+from orchestra.cli.options import examples
+from orchestra.errors import BadConfig, BadImage, OrchestraError
+
+__all__ = ["app", "main"]
+
+RUNTIME_ERROR = 1
+USAGE_ERROR = 2
+SIGNALLED = 128  # and the signal's number, as shells have it
+# typer brings a click of its own, or, until 0.25, needs the package
+ClickError: Any = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+app.command("create", epilog=machines.CREATE_EXAMPLES)(machines.create)
+app.command("run", epilog=run.EXAMPLES)(run.run)
+app.command("advance", epilog=requests.ADVANCE_EXAMPLES)(requests.advance)
+app.command("inspect", epilog=requests.INSPECT_EXAMPLES)(requests.inspect)
+app.command("snapshot", epilog=machines.SNAPSHOT_EXAMPLES)(machines.snapshot)
+app.command("clone", epilog=machines.CLONE_EXAMPLES)(machines.clone)
+app.command("info", epilog=machines.INFO_EXAMPLES)(machines.info)
+app.add_typer(image.app, name="image", epilog=image.EXAMPLES)
+app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
+
+
+def _print_version(*, value: bool) -> None:
+    if value:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            text = version("orchestra")
+        except PackageNotFoundError:  # run from a checkout
+            text = "(not installed)"
+        typer.echo(f"orchestra {text}")
+        raise typer.Exit
+
+
+@app.callback(
+    invoke_without_command=True,
+    epilog=examples(
+        "orchestra run hello.elf                  run a program until it halts",
+        "orchestra image ledger app               make a machine that serves requests",
+        "orchestra advance app 'mint alice 100'   give it an input; it changes",
+        "orchestra inspect app 'balance alice'    ask it; it does not change",
+        "orchestra snapshot app monday            keep this state, in a folder of its own",
+        "orchestra demo                           see all of it at work",
+    ),
+)
+def orchestra(
+    context: typer.Context,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Run fleets of deterministic RISC-V machines straight out of their files.
+
+    A machine is a folder. It runs in its own files, is snapshotted and forked for the cost of what
+    changed, and answers questions from copies while it goes on.
+
+    Every command takes --json, and --help with examples. It exits with 0; with 1 when it failed or
+    the guest refused; with 2 when it was not told properly what to do; `run` as the guest says.
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry a command line out and return its exit status; errors are one line on stderr."""
+    try:
+        status = app(args=arguments, prog_name="orchestra", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        return _failed("interrupted", SIGNALLED + 2)
+    except Stopped as stopped:
+        return _failed(str(stopped), SIGNALLED + stopped.number)
+    except BaseExceptionGroup as group:
+        error = _only_known(group)
+        if error is None:
+            raise
+        if isinstance(error, KeyboardInterrupt):
+            return _failed("interrupted", SIGNALLED + 2)
+        return _report(error)
+    except (OrchestraError, OSError, MemoryError, ClickError) as error:
+        return _report(error)
+    return status if isinstance(status, int) else 0
+
+
+def _report(error: BaseException) -> int:
+    if isinstance(error, ClickError):
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "orchestra"
+        text = str(error.format_message()).rstrip(".")
+        return _failed(f"{text} (try {path} --help)", USAGE_ERROR)
+    if isinstance(error, OSError) and not isinstance(error, OrchestraError) and error.filename:
+        return _failed(f"{error.filename}: {error.strerror}", RUNTIME_ERROR)
+    if isinstance(error, BadConfig) and error.field.startswith("--"):
+        return _failed(
+            f"{error.field}: found {error.found!r}, expected {error.expected}", USAGE_ERROR
+        )
+    status = USAGE_ERROR if isinstance(error, BadConfig | BadImage) else RUNTIME_ERROR
+    return _failed(str(error) or type(error).__name__, status)
+
+
+def _failed(text: str, status: int) -> int:
+    sys.stdout.flush()
+    sys.stderr.write(f"error: {' '.join(text.split())}\n")
+    return status
+
+
+def _only_known(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
+    """Find the error to report in a group, when nothing in it is a mistake of ours."""
+    known = (OrchestraError, OSError, MemoryError, KeyboardInterrupt)
+    expected, rest = group.split(known)
+    if rest is not None or expected is None:
+        return None
+    error: BaseException = expected
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
