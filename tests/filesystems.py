@@ -93,8 +93,15 @@ def _sweep() -> None:
     for line in Path("/proc/self/mounts").read_text().splitlines():
         point = Path(line.split()[1])
         match = re.fullmatch(r"orchestra-\w+-(\d+)", point.name)
-        if match and not Path("/proc", match[1]).exists():
+        if match and not _is_alive(match[1]):
             _run("umount", "--lazy", str(point))
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        return Path("/proc", pid, "cmdline").read_bytes() != b""  # empty: dead, but not yet buried
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager
