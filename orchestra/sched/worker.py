@@ -269,7 +269,9 @@ class Desk:
             job.ended = now
             job.over = True
             place.untidy = job
-        if not place.pending:
+        if job.priority is Priority.ADVANCE:
+            place.oldest = -HOLD_SECONDS  # long ago: a writer waits for nobody
+        elif not place.pending:
             place.oldest = now
         place.pending.append(job)
 
