@@ -133,8 +133,8 @@ class Machine:
 
         "memory" shares the folder with other readers and leaves it as it is; "backing" takes it
         for writing and runs in it. `wait_seconds` is how long to wait for the lock (None: no
-        end). Raises MachineLocked; MachineTorn when a writer died in it (`torn="discard"` goes back to
-        the last seal); BadImage for anything in the folder that is not as it must be.
+        end). Raises MachineLocked; MachineTorn when a writer died in it (`torn="discard"` goes
+        back to the last seal); BadImage for anything in the folder that is not as it must be.
         """
         directory = Path(os.path.abspath(directory))  # noqa: PTH100 - resolve() follows symlinks
         if not directory.is_dir():
