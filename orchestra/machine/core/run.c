@@ -572,7 +572,7 @@ static void record(machine *m, commit *c, const state *before) {
 // own.
 static bool raises_flags(const machine *m, uint32_t raw) {
     const instruction *i = &instructions[(raw & 3) == 3 ? decode_opcode(m->home, raw) : OP_illegal];
-    return strstr(i->operands, ",fs1");
+    return strstr(i->operands, ",fs1") || strstr(i->operands, ",rm");
 }
 
 // Run one instruction at a time and write down what each did.
