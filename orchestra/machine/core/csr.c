@@ -36,7 +36,7 @@ static void sip_write(machine *m, uint64_t value) {
 static void satp_write(machine *m, uint64_t value) {
     uint64_t mode = value >> 60;
     if (mode != 0 && mode != SATP_SV39) return;
-    value &= 0xf00fffffffffffffull; // no ASIDs
+    value &= 0xf0000fffffffffffull; // no ASIDs
     if (value == m->s.satp) return;
     m->s.satp = value;
     mmu_flush(m);
