@@ -166,9 +166,9 @@ class NativeArena:
         """Allocate storage for the first `length` bytes."""
         _check(lib.io_arena_reserve(self._arena, length))
 
-    def trim(self, length: int) -> None:
-        """Cut the file after `length` bytes of storage, for good."""
-        _check(lib.io_arena_trim(self._arena, length))
+    def finish(self, file_length: int) -> None:
+        """End the file at that byte, for good."""
+        _check(lib.io_arena_finish(self._arena, file_length))
 
     def free(self) -> None:
         """Unmap everything; twice is fine."""

@@ -41,7 +41,7 @@ class Arena:
     @classmethod
     def on_file(cls, path: Path | str, *, first_offset: int = 4096) -> Arena:
         """Make a new file (or raise FileExistsError) with its storage from `first_offset` on."""
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
         try:
             return cls(fd, Path(path), first_offset)
         except BaseException:
@@ -92,12 +92,15 @@ class Arena:
             error.filename = None if self.path is None else str(self.path)
             raise
 
-    def trim(self, length: int) -> None:
-        """Cut the file after its first `length` bytes of storage, for a top that becomes a delta.
+    def finish(self, length: int, header: bytes, tail: bytes) -> None:
+        """Put `tail` behind the first `length` bytes of storage, `header` in front, and end there.
 
-        It grows no more, and must not be touched behind that.
+        It grows no more, and must not be touched behind `length`. When it fails (OSError: a full
+        disk) it is as before.
         """
-        self._open().trim(length)
+        self.write_file(self.first_offset + length, tail)
+        self.write_file(0, header)
+        self._open().finish(self.first_offset + length + len(tail))
 
     def fileno(self) -> int:
         """Return the descriptor of the file; ValueError for anonymous memory."""

@@ -138,6 +138,7 @@ _FUNCTIONS = {
         "machine_run",
         "machine_trace",
         "machine_seal",
+        "machine_adopt",
         "machine_access",
         "machine_collect_pages",
         "machine_gather_pages",
@@ -279,7 +280,8 @@ class Core:
 
     def __init__(self, layer: Layer) -> None:
         self._pointer = _need(lib.machine_new(layer.pointer))
-        self._run = ffi.new("run_call *", {"machine": self._pointer})
+        self._run = ffi.new("run_call *")
+        self._seal_call = ffi.new("seal_call *")
 
     @property
     def pointer(self) -> Any:
@@ -435,37 +437,65 @@ class Core:
             if call.count < COLLECT_PAGES:
                 return
 
-    def unstored(self) -> tuple[list[int], list[int]]:
-        """List the pages that differ from the newest stored layer, and their host addresses."""
-        count = lib.machine_unstored(self.pointer, ffi.NULL, ffi.NULL, 0)
-        pages, addresses = ffi.new("uint64_t[]", count), ffi.new("uint64_t[]", count)
-        lib.machine_unstored(self.pointer, pages, addresses, count)
-        return list(pages), list(addresses)
+    def unstored(self) -> list[int]:
+        """List the pages that differ from the newest stored layer."""
+        count = lib.machine_unstored(self.pointer, ffi.NULL, 0)
+        pages = ffi.new("uint64_t[]", count)
+        lib.machine_unstored(self.pointer, pages, count)
+        return ffi.unpack(pages, count) if count else []
 
     def gather(self, addresses: Sequence[int]) -> tuple[bytearray, list[bool]]:
         """Copy whole pages together; those of zeros are left out, and marked in the list."""
         count = len(addresses)
         data, zero = bytearray(count * PAGE_BYTES), ffi.new("uint8_t[]", count)
-        array = ffi.new("uint64_t[]", list(addresses))
+        array = ffi.new("uint64_t[]", addresses)
         call = ffi.new("gather_call *")
         call.addresses, call.count, call.zero = array, count, zero
         call.bytes = ffi.cast("uint8_t *", ffi.from_buffer(data))
         _guarded("machine_gather_pages", call)
         del data[call.written :]
-        return data, [bool(flag) for flag in zero]
+        return data, [flag != 0 for flag in bytes(ffi.buffer(zero))]
 
     def slots(self) -> list[int]:
         """List the page in every slot of the machine's own arena; DEAD_SLOT where superseded."""
         count = lib.machine_slots(self.pointer, ffi.NULL, 0)
         pages = ffi.new("uint64_t[]", count)
         lib.machine_slots(self.pointer, pages, count)
-        return list(pages)
+        return ffi.unpack(pages, count) if count else []
 
     def seal(self) -> Layer:
         """Make what the machine is now an immutable layer that others can start from."""
-        call = ffi.new("seal_call *", {"machine": self.pointer})
+        return Layer(lib.layer_hold(self._seal(stored=False)))
+
+    def checkpoint(self) -> None:
+        """Make what the machine is now the state it can be rolled back to."""
+        self._seal(stored=False)
+
+    def mark_stored(self) -> None:
+        """Do the same, knowing that all of it is in files; let go of layers that hold nothing."""
+        self._seal(stored=True)
+        lib.machine_collapse(self.pointer)
+
+    def _seal(self, *, stored: bool) -> Any:
+        call = self._seal_call
+        call.machine, call.stored = self.pointer, stored
         self._call("machine_seal", call)
-        return Layer(lib.layer_hold(_need(call.layer)))
+        return _need(call.layer)
+
+    def adopt(self, pages: Sequence[int]) -> None:
+        """Copy these pages into the machine's own, if they are not there yet."""
+        array = ffi.new("uint64_t[]", pages)
+        call = ffi.new("adopt_call *")
+        call.machine, call.pages, call.count = self.pointer, array, len(pages)
+        self._call("machine_adopt", call)
+        _need(call.done)
+
+    def addresses(self, pages: Sequence[int]) -> list[int]:
+        """Say where the content of these pages is in the host's memory."""
+        count = len(pages)
+        addresses = ffi.new("uint64_t[]", count)
+        lib.machine_addresses(self.pointer, ffi.new("uint64_t[]", pages), addresses, count)
+        return ffi.unpack(addresses, count) if count else []
 
     def rollback(self) -> None:
         """Go back to the layer that was sealed last."""

@@ -17,8 +17,8 @@ from orchestra.io import folder
 from orchestra.io.lock import try_lock, wait_lock
 from orchestra.io.reflink import CloneResult, clone_file, link_file
 
-from .machine import TOP
 from .record import read_record, write_record
+from .store import TOP
 
 if TYPE_CHECKING:
     from .record import Record

@@ -61,15 +61,22 @@ def _index_bytes(pages: Sequence[int]) -> bytes:
     return index.tobytes()
 
 
-def write_delta(path: Path, pages: Sequence[int], data: bytes | bytearray, state: bytes) -> None:
-    """Write a new delta; `data` holds those pages that are not ZERO_PAGE, one after the other."""
+def write_delta(
+    path: Path, pages: Sequence[int], data: bytes | bytearray, state: bytes
+) -> tuple[int, int]:
+    """Write a new delta; `data` holds those pages that are not ZERO_PAGE, one after the other.
+
+    Returns the file's device and inode.
+    """
     slots = len(data) // PAGE_BYTES
     header, tail = delta_tail(pages, slots, state)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
     try:
         _write_all(fd, [header, data, tail])
+        status = os.fstat(fd)
     finally:
         os.close(fd)
+    return status.st_dev, status.st_ino
 
 
 def _write_all(fd: int, parts: Iterable[bytes | bytearray]) -> None:
@@ -90,6 +97,11 @@ class Delta:
     mapping: Mapping
     index: Sequence[int]
     state: bytes
+
+    @property
+    def pages(self) -> list[int]:
+        """The numbers of the pages it holds."""
+        return [entry & ~ZERO_PAGE for entry in self.index if entry != DEAD_SLOT]
 
     @property
     def first_page(self) -> int:

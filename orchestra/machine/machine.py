@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
-
-import msgspec
 
 from orchestra.errors import (
     BadConfig,
@@ -21,19 +17,16 @@ from orchestra.errors import (
     MachineForked,
     MachineTorn,
 )
-from orchestra.io import folder
-from orchestra.io.arena import Arena
 from orchestra.io.lock import try_lock, wait_lock
-from orchestra.io.reflink import CloneResult, clone_file, link_file
 
-from ._core import CONSOLE_BYTES, FOREVER, PAGE_BYTES, ZERO_PAGE, Core
-from .delta import delta_tail, write_delta
+from ._core import CONSOLE_BYTES, FOREVER, PAGE_BYTES, Core
 from .image import plan_images
 from .layout import RX_LENGTH, RX_START, TX_LENGTH, TX_START
-from .record import Extent, ImageFile, Record, read_record, write_record
+from .record import read_record
 from .registers import Registers
 from .request import Limits, Outcome, Request, RequestKind
 from .stop import ConsoleOutput, ReachedCycle, Stop
+from .store import TOP, SnapshotResult, Storage, Store, create_folder
 from .view import View, view_of_folder, view_of_plan
 
 if TYPE_CHECKING:
@@ -47,23 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Machine", "SnapshotResult", "Storage"]
 
-Storage = Literal["memory", "backing"]
-TOP = "top"
 CONSOLE_SLICE = 1_000_000  # cycles between two looks at waiting console input
 STEP_CYCLES = 1 << 62
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotResult:
-    """A published snapshot: where, at which cycle, how many pages its delta holds.
-
-    `methods` counts how its other files came there: "link", "reflink", "copy_file_range", "sparse".
-    """
-
-    directory: Path
-    cycle: int
-    pages: int
-    methods: dict[str, int]
 
 
 class Machine:
@@ -72,20 +50,16 @@ class Machine:
     Made by `create`, `open` or `fork`. Use it as a context manager, or `close` it.
     """
 
-    def __init__(self, view: View, storage: Storage, *, origin: Machine | None = None) -> None:
-        layer = view.layer if origin is None else origin._core.seal()  # noqa: SLF001 - a fork
-        self._core: Core = Core(layer)
+    def __init__(self, view: View, store: Store, core: Core, *, reproducible: bool = True) -> None:
         self._view = view.acquire()
-        self._storage = storage
-        self._record = view.record
+        self._store = store
+        self._core = core
         self._turn = threading.Lock()
         self._pid = os.getpid()
         self._console = bytearray()
         self._input = bytearray()
-        self._arena: Arena | None = None  # the open top of a backing machine
-        self._arenas: tuple[Arena, ...] = ()  # whose pages this machine's tree may show
-        self.reproducible = view.record.reproducible if view.record else True
-        self.registers = Registers(self._core)
+        self.reproducible = reproducible
+        self.registers = Registers(core)
 
     # making one
 
@@ -105,7 +79,7 @@ class Machine:
         """
         plan = plan_images(config)
         if directory is not None:
-            _create_folder(plan, Path(directory), durable=durable)
+            create_folder(plan, Path(directory), reset_state(plan), durable=durable)
             return cls.open(directory, storage=storage or "backing")
         if storage == "backing":
             raise BadConfig("storage", storage, "a directory to go with it")
@@ -114,7 +88,8 @@ class Machine:
             for source in plan.sources
             if source.shared
         ]
-        machine = cls(view_of_plan(plan, locks), "memory")
+        view = view_of_plan(plan, locks)
+        machine = cls(view, Store(view, "memory"), Core(view.layer))
         for number, page in plan.pages().items():
             machine._core.write(number * PAGE_BYTES, bytes(page), virtual=False)
         machine.checkpoint()
@@ -159,11 +134,13 @@ class Machine:
         """Open a folder whose lock the caller holds already; the machine closes it."""
         try:
             _check_torn(directory, storage, torn)
-            machine = cls(view_of_folder(directory, [lock]), storage)
+            view = view_of_folder(directory, [lock])
         except BaseException:
             lock.close()
             raise
-        return machine
+        assert view.record is not None
+        reproducible = view.record.reproducible
+        return cls(view, Store(view, storage), Core(view.layer), reproducible=reproducible)
 
     # what it is
 
@@ -185,7 +162,7 @@ class Machine:
     @property
     def storage(self) -> Storage:
         """Where its changed pages are."""
-        return self._storage
+        return self._store.storage
 
     @property
     def cycle(self) -> int:
@@ -220,8 +197,7 @@ class Machine:
             end = FOREVER if until is None else until
             if max_cycles is not None:
                 end = min(end, self.cycle + max_cycles)
-            if self._storage == "backing":
-                self._open_top()
+            self._store.open_top(self._core)
             while True:
                 part = end
                 if self._input:
@@ -248,8 +224,7 @@ class Machine:
         if max_cycles is not None:
             end = min(end, self.cycle + max_cycles)
         with self._exclusive():
-            if self._storage == "backing":
-                self._open_top()
+            self._store.open_top(self._core)
             for line in lines(self._core, end):
                 self._console += self._core.console_output()
                 yield line
@@ -309,8 +284,7 @@ class Machine:
 
     def _write(self, address: int, data: bytes, *, virtual: bool) -> None:
         with self._exclusive():
-            if self._storage == "backing":
-                self._open_top()
+            self._store.open_top(self._core)
             failure = self._core.write(address, data, virtual=virtual)
         if failure is not None:
             raise ValueError(f"{failure:#x} is not writable memory of this machine")
@@ -331,9 +305,8 @@ class Machine:
     def checkpoint(self) -> None:
         """Remember this state for `rollback`; it replaces the one remembered before."""
         with self._exclusive():
-            if self._storage == "backing":
-                self._open_top()
-            self._core.seal()
+            self._store.open_top(self._core)
+            self._core.checkpoint()
 
     def rollback(self) -> None:
         """Return to the state of the last checkpoint, fork or snapshot."""
@@ -345,15 +318,12 @@ class Machine:
     def fork(self) -> Self:
         """Return an independent copy in memory; it shares all pages until one of the two writes."""
         with self._exclusive():
-            copy = type(self)(self._view, "memory", origin=self)
-            copy._inherit(self._record, self._arenas, self._input, self.reproducible)  # noqa: SLF001
+            core = Core(self._core.seal())
+            store = self._store.fork()
+        copy = type(self)(self._view, store, core, reproducible=self.reproducible)
+        if self._input:
+            copy.console_input(bytes(self._input))
         return copy
-
-    def _inherit(
-        self, record: Record | None, arenas: tuple[Arena, ...], typed: bytearray, reproducible: bool
-    ) -> None:
-        self._record, self._arenas, self.reproducible = record, arenas, reproducible
-        self._input += typed
 
     def digest(self) -> str:
         """Hash the whole state: registers, devices and every page that is not all zeros (BLAKE2b).
@@ -374,9 +344,9 @@ class Machine:
         written back. Raises FolderExists, BackingFault and OSError (a full disk).
         """
         with self._exclusive():
-            if self._storage == "backing":
-                self._seal_top(durable=durable)
-            return self._publish(Path(directory), durable=durable)
+            return self._store.snapshot(
+                self._core, Path(directory), reproducible=self.reproducible, durable=durable
+            )
 
     def close(self) -> None:
         """End it; a backing machine first seals its pages in its folder. Twice is fine."""
@@ -384,11 +354,10 @@ class Machine:
             return
         with self._turn:
             try:
-                if self._storage == "backing" and os.getpid() == self._pid:
-                    self._seal_top(durable=False)
+                if os.getpid() == self._pid:
+                    self._store.close(self._core, reproducible=self.reproducible)
             finally:
                 self._core.close()
-                self._arenas = ()
                 self._view.release()
 
     def __enter__(self) -> Self:
@@ -407,103 +376,11 @@ class Machine:
         if not self._turn.acquire(blocking=False):
             raise MachineBusy("this machine is in use on another thread")
         try:
-            if self._storage == "backing" and os.getpid() != self._pid:
+            if self._store.storage == "backing" and os.getpid() != self._pid:
                 raise MachineForked("this machine's files belong to the process that opened it")
             yield
         finally:
             self._turn.release()
-
-    # files
-
-    def _open_top(self) -> None:
-        """Give a backing machine the file its new pages go to."""
-        if self._arena is not None:
-            return
-        assert self.directory is not None
-        arena = Arena.on_file(self.directory / TOP, first_offset=PAGE_BYTES)
-        self._core.set_arena(Arena.grow_function, arena.context)
-        self._arena = arena
-        self._arenas = (*self._arenas, arena)
-
-    def _seal_top(self, *, durable: bool) -> None:
-        """Turn the open top into the folder's next delta, without copying its pages."""
-        arena, record = self._arena, self._record
-        if arena is None:
-            return
-        assert self.directory is not None
-        assert record is not None
-        layer = self._core.seal()
-        pages = self._core.slots()
-        state = self._core.state
-        top = self.directory / TOP
-        if not pages and state == self._view.layer.state and record.cycle == self.cycle:
-            top.unlink()
-        else:
-            arena.trim(len(pages) * PAGE_BYTES)
-            header, tail = delta_tail(pages, len(pages), state)
-            arena.write_file(PAGE_BYTES * (1 + len(pages)), tail)
-            arena.write_file(0, header)
-            if durable:
-                arena.sync()
-            name = f"{len(record.deltas)}.delta"
-            top.chmod(0o444)
-            top.rename(self.directory / name)
-            self._record = _with(record, self, deltas=(*record.deltas, name))
-            write_record(self.directory, self._record, new=False, durable=durable)
-        layer.set_stored()
-        self._arena = None
-
-    def _publish(self, target: Path, *, durable: bool) -> SnapshotResult:
-        plan, record = self._view.plan, self._record
-        methods: dict[str, int] = {}
-
-        def count(result: CloneResult) -> None:
-            methods[result.method] = methods.get(result.method, 0) + 1
-
-        with folder.publish(target, durable=durable) as temporary:
-            if plan is not None:
-                for source in plan.sources:
-                    count(clone_file(source.path.resolve(), temporary / source.name))
-                base = _record_of_plan(plan, temporary)
-            else:
-                assert record is not None
-                assert self.directory is not None
-                for image in record.images:
-                    copy = clone_file if image.shared else link_file
-                    count(copy(self.directory / image.file, temporary / image.file))
-                for name in record.deltas:
-                    count(link_file(self.directory / name, temporary / name))
-                base = record
-            pages = 0
-            deltas = base.deltas
-            if self._storage == "memory":
-                numbers, addresses = self._core.unstored()
-                order = sorted(range(len(numbers)), key=numbers.__getitem__)
-                data, zeros = self._core.gather([addresses[index] for index in order])
-                entries = [
-                    numbers[index] | (ZERO_PAGE if zero else 0)
-                    for index, zero in zip(order, zeros, strict=True)
-                ]
-                name = f"{len(deltas)}.delta"
-                write_delta(temporary / name, entries, data, self._core.state)
-                deltas = (*deltas, name)
-                pages = len(entries)
-            parent = None if record is None else record.id
-            write_record(temporary, _with(base, self, deltas=deltas, parent=parent), new=True)
-        return SnapshotResult(target, self.cycle, pages, methods)
-
-
-def _with(
-    record: Record, machine: Machine, *, deltas: tuple[str, ...], parent: str | None = None
-) -> Record:
-    return msgspec.structs.replace(
-        record,
-        id=secrets.token_hex(16),
-        parent=parent or record.id,
-        cycle=machine.cycle,
-        reproducible=machine.reproducible,
-        deltas=deltas,
-    )
 
 
 def _serve(machine: Machine, kind: RequestKind, payload: bytes, limits: Limits | None) -> Outcome:
@@ -518,39 +395,12 @@ def _lock_mode(plan: ImagePlan, name: str) -> LockMode:
     return "exclusive" if content.writable else "shared"
 
 
-def _record_of_plan(plan: ImagePlan, directory: Path) -> Record:
-    """Say what a folder holds into which the plan's files were just copied."""
-    return Record(
-        id=secrets.token_hex(16),
-        parent=None,
-        cycle=0,
-        reproducible=True,
-        config=plan.config.detached(),
-        images=tuple(
-            ImageFile(source.name, (directory / source.name).stat().st_size, source.shared)
-            for source in plan.sources
-        ),
-        extents=tuple(Extent(*extent) for extent in plan.extents),
-        deltas=(),
-        tohost=plan.tohost,
-        fromhost=plan.fromhost,
-    )
-
-
-def _create_folder(plan: ImagePlan, directory: Path, *, durable: bool) -> None:
-    with folder.publish(directory, durable=durable) as temporary:
-        for source in plan.sources:
-            clone_file(source.path.resolve(), temporary / source.name)
-            if not source.shared:
-                (temporary / source.name).chmod(0o444)
-        view = view_of_plan(plan, [])
-        state = view.layer.state
-        view.acquire().release()
-        pages = plan.pages()
-        write_delta(temporary / "0.delta", list(pages), b"".join(pages.values()), state)
-        record = _record_of_plan(plan, temporary)
-        record = msgspec.structs.replace(record, deltas=("0.delta",))
-        write_record(temporary, record, new=True)
+def reset_state(plan: ImagePlan) -> bytes:
+    """Give the state of a machine at reset."""
+    view = view_of_plan(plan, []).acquire()
+    state = view.layer.state
+    view.release()
+    return state
 
 
 def _check_torn(directory: Path, storage: Storage, torn: Literal["refuse", "discard"]) -> None:

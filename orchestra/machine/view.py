@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestra.errors import BadImage
@@ -21,7 +21,7 @@ from ._core import (
     Board,
     Layer,
 )
-from .delta import map_part, open_delta
+from .delta import Delta, map_part, open_delta
 from .layout import DTB_START, Layout, plan_layout
 from .record import Record, read_record
 
@@ -47,6 +47,7 @@ class View:
     layer: Layer
     mappings: list[Mapping]
     locks: list[Lock]
+    deltas: list[Delta] = field(default_factory=list)
     record: Record | None = None  # of its folder
     directory: Path | None = None
     plan: ImagePlan | None = None  # when there is no folder
@@ -136,14 +137,18 @@ def view_of_folder(directory: Path, locks: list[Lock]) -> View:
     mappings: list[Mapping] = []
     try:
         board = _board_of(directory, record, layout, mappings)
-        layer = _layers_of(directory, record, layout, board, mappings)
+        deltas = _open_deltas(directory, record, layout, mappings)
     except BaseException:
         for mapping in mappings:
             mapping.close()
         raise
-    return View(
-        record.config, layout, board, layer, mappings, locks, record=record, directory=directory
-    )
+    layer = None
+    for delta in deltas:
+        layer = Layer.build(board, layer, delta.state)
+        layer.add_pages(delta.index, delta.first_page)
+    assert layer is not None
+    layer.set_stored()
+    return View(record.config, layout, board, layer, mappings, locks, deltas, record, directory)
 
 
 def _board_of(directory: Path, record: Record, layout: Layout, mappings: list[Mapping]) -> Board:
@@ -180,18 +185,14 @@ def _board_of(directory: Path, record: Record, layout: Layout, mappings: list[Ma
     return make_board(record.config, layout, extents, record.tohost, record.fromhost)
 
 
-def _layers_of(
-    directory: Path, record: Record, layout: Layout, board: Board, mappings: list[Mapping]
-) -> Layer:
+def _open_deltas(
+    directory: Path, record: Record, layout: Layout, mappings: list[Mapping]
+) -> list[Delta]:
     if not record.deltas:
         raise BadImage(directory / "machine.json", "deltas", [], "at least one")
     pages = [range(item.start // PAGE_BYTES, item.end // PAGE_BYTES) for item in layout.memory]
-    layer = None
+    deltas = []
     for name in record.deltas:
-        delta = open_delta(folder.child(directory, name), is_memory=pages)
-        mappings.append(delta.mapping)
-        layer = Layer.build(board, layer, delta.state)
-        layer.add_pages(delta.index, delta.first_page)
-    assert layer is not None
-    layer.set_stored()
-    return layer
+        deltas.append(open_delta(folder.child(directory, name), is_memory=pages))
+        mappings.append(deltas[-1].mapping)
+    return deltas

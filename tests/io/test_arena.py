@@ -136,9 +136,7 @@ def test_a_header_and_an_index_are_written_beside_the_pages(tmp_path: Path) -> N
     with Arena.on_file(path) as arena:
         address, _ = grow(arena)
         store(address, b"page" * (PAGE // 4))
-        arena.trim(PAGE)
-        arena.write_file(2 * PAGE, b"index")
-        arena.write_file(0, b"header")
+        arena.finish(PAGE, b"header", b"index")
         arena.sync()
         assert arena.grow(PAGE) is None
         assert load(address, 4) == b"page"

@@ -151,7 +151,9 @@ def test_disks_are_read_and_written_and_stored(with_devices, tmp_path):
         place = machine.layout.range("empty").start + 1000 * 4096
         assert machine.read(place, 2 * MIB + 512) == content.read_bytes()
         drop = b"echo 3 > /proc/sys/vm/drop_caches; "
-        again = drop + b"dd if=/dev/vdb bs=4k skip=1000 count=513 2>/dev/null | head -c 2097664|md5sum"
+        again = (
+            drop + b"dd if=/dev/vdb bs=4k skip=1000 count=513 2>/dev/null | head -c 2097664|md5sum"
+        )
         assert output(machine.inspect(again)).split()[0] == digest
 
 

@@ -12,13 +12,19 @@ from orchestra.machine import Machine
 from orchestra.machine.record import _checksum
 from tests.guests import ready_ledger
 
+OLD, NEW = "1.delta", "2.delta"  # 0.delta is absorbed by the larger 1.delta
+
 
 @pytest.fixture(scope="module")
 def snapshot(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
     with ready_ledger(folder / "app") as machine:
+        machine.advance(b"fill 2000 7")
+        machine.snapshot(folder / "before")
         machine.advance(b"mint alice 100")
         machine.snapshot(folder / "snap")
+    names = sorted(path.name for path in (folder / "snap").iterdir())
+    assert names == [OLD, NEW, "machine.json", "program.elf"]
     return folder / "snap"
 
 
@@ -101,14 +107,14 @@ def test_a_folder_without_a_record_is_refused(tmp_path):
     refuses(tmp_path / "nowhere", "no such folder")
 
 
-@pytest.mark.parametrize("name", ["0.delta", "program.elf", "machine.json"])
+@pytest.mark.parametrize("name", [OLD, "program.elf", "machine.json"])
 def test_a_symlink_in_a_folder_is_not_followed(copy, name, tmp_path):
     shutil.move(copy / name, tmp_path / name)
     (copy / name).symlink_to(tmp_path / name)
     refuses(copy, name)
 
 
-@pytest.mark.parametrize("name", ["0.delta", "1.delta", "program.elf"])
+@pytest.mark.parametrize("name", [OLD, NEW, "program.elf"])
 @pytest.mark.parametrize("change", ["shorter", "longer", "empty", "folder", "fifo"])
 def test_a_file_of_the_wrong_kind_or_length_is_refused(copy, name, change):
     import os
@@ -135,24 +141,24 @@ def test_deltas_of_another_machine_are_refused_by_their_index(copy):
     from orchestra.machine.delta import write_delta
 
     for page in (0, 0x10000, 1 << 40, 1 << 62):
-        (copy / "0.delta").unlink()
-        write_delta(copy / "0.delta", [page], bytes(4096), bytes(4096))
-        refuses(copy, "0.delta", "index")
+        (copy / OLD).unlink()
+        write_delta(copy / OLD, [page], bytes(4096), bytes(4096))
+        refuses(copy, OLD, "index")
 
 
 def test_a_state_no_machine_can_be_in_is_refused(copy):
     from orchestra.machine.delta import write_delta
 
-    (copy / "0.delta").unlink()
-    write_delta(copy / "0.delta", [], b"", bytes([1]) + bytes(4095))  # x0 = 1
-    refuses(copy, "0.delta", "x0")
+    (copy / OLD).unlink()
+    write_delta(copy / OLD, [], b"", bytes([1]) + bytes(4095))  # x0 = 1
+    refuses(copy, OLD, "x0")
 
 
 @settings(
     deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
-    name=st.sampled_from(["0.delta", "1.delta", "machine.json"]),
+    name=st.sampled_from([OLD, NEW, "machine.json"]),
     places=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), min_size=1, max_size=4),
 )
 def test_any_flipped_bits_give_an_error_or_the_same_machine(

@@ -1,6 +1,7 @@
 """One machine, whole: requests, copies, folders; the same digest by every road."""
 
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -201,10 +202,10 @@ def test_a_fork_of_a_backing_machine_can_be_stored_too(tmp_path):
 def test_many_checkpoints_do_not_pile_up_pages():
     with ready_ledger() as machine:
         advanced(machine)
-        pages, _ = machine._core.unstored()
+        pages = machine._core.unstored()
         for _ in range(200):
             machine.advance(b"mint alice 1")
-        assert len(machine._core.unstored()[0]) <= len(pages) + 4
+        assert len(machine._core.unstored()) <= len(pages) + 4
 
 
 def test_a_machine_on_another_thread_ends_in_the_same_state():
@@ -379,3 +380,37 @@ def test_console_output_is_a_stop_when_asked_for_and_changes_nothing():
         text += parts.console_output()
         assert text == whole.console_output() == b"hello from the guest\n"
         assert parts.digest() == whole.digest()
+
+
+@pytest.mark.parametrize("storage", ["memory", "backing"])
+def test_a_lineage_stays_short_however_often_a_machine_is_stored(tmp_path, storage):
+    """Every snapshot is whole, though the ones before it are deleted at once."""
+    import shutil
+
+    with ready_ledger(tmp_path / "app" if storage == "backing" else None) as machine:
+        machine.advance(b"fill 1000 7")
+        most = 0
+        for number in range(40):
+            assert machine.advance(b"mint account%d 1" % (number * 7)).status == "accepted"
+            machine.snapshot(tmp_path / f"{number}")
+            most = max(most, len(list((tmp_path / f"{number}").glob("*.delta"))))
+            if number % 10 == 9:
+                with Machine.open(tmp_path / f"{number}") as copy:
+                    assert copy.digest() == machine.digest()
+            if number % 3:
+                shutil.rmtree(tmp_path / f"{number}")
+        assert most <= 12  # about the logarithm of its pages
+        expected = machine.digest()
+    if storage == "backing":
+        with Machine.open(tmp_path / "app", storage="backing") as again:
+            assert again.digest() == expected
+            assert len(list((tmp_path / "app").glob("*.delta"))) <= 12
+
+
+def test_a_stored_machine_keeps_only_the_layers_it_shows(tmp_path):
+    with ready_ledger(tmp_path / "app") as machine:
+        for number in range(100):
+            machine.advance(b"mint alice 1")
+            machine.snapshot(tmp_path / f"{number}")
+        assert Path("/proc/self/maps").read_text().count("/app/") < 20
+        assert machine.inspect(b"balance alice").reports == (b"100",)

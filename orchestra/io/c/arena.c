@@ -29,7 +29,7 @@ struct io_arena {
     uint64_t first_offset;
     uint64_t file_length;
     uint64_t next_length;
-    int trimmed;
+    int finished;
     _Atomic uint64_t length;
     _Atomic(struct chunk *) first;
     struct chunk *last;
@@ -93,7 +93,7 @@ static void link_chunk(struct io_arena *arena, struct chunk *chunk) {
 /* Called by the machine's core, on its thread, without the GIL. */
 void *io_arena_grow(void *context, uint64_t wanted, uint64_t *got) {
     struct io_arena *arena = context;
-    if (wanted == 0 || wanted % PAGE != 0 || arena->trimmed || gone_with_fork(arena)) return NULL;
+    if (wanted == 0 || wanted % PAGE != 0 || arena->finished || gone_with_fork(arena)) return NULL;
     uint64_t length = wanted > arena->next_length ? wanted : arena->next_length;
     struct chunk *chunk = calloc(1, sizeof *chunk);
     if (chunk == NULL) return NULL;
@@ -119,10 +119,10 @@ int io_arena_reserve(struct io_arena *arena, uint64_t length) {
     return 0;
 }
 
-/* Cuts the file behind its first `length` bytes of storage; the arena grows no more. */
-int io_arena_trim(struct io_arena *arena, uint64_t length) {
-    if (arena->fd >= 0 && ftruncate(arena->fd, (off_t)(arena->first_offset + length)) != 0) return -errno;
-    arena->trimmed = 1;
+/* Ends the file at byte `file_length`; the arena grows no more. */
+int io_arena_finish(struct io_arena *arena, uint64_t file_length) {
+    if (arena->fd >= 0 && ftruncate(arena->fd, (off_t)file_length) != 0) return -errno;
+    arena->finished = 1;
     return 0;
 }
 

@@ -68,9 +68,19 @@ void machine_trace(trace_call *call);
 
 typedef struct {
     machine *machine;
+    bool stored;
     layer *layer;
 } seal_call;
+typedef struct {
+    machine *machine;
+    const uint64_t *pages;
+    uint64_t count;
+    bool done;
+} adopt_call;
 void machine_seal(seal_call *call);
+void machine_adopt(adopt_call *call);
+void machine_collapse(machine *m);
+void machine_addresses(machine *m, const uint64_t *pages, uint64_t *addresses, uint64_t count);
 void machine_rollback(machine *m);
 
 typedef struct {
@@ -101,7 +111,7 @@ typedef struct {
     uint64_t written; // out: bytes
 } gather_call;
 void machine_gather_pages(gather_call *call);
-uint64_t machine_unstored(machine *m, uint64_t *pages, uint64_t *addresses, uint64_t capacity);
+uint64_t machine_unstored(machine *m, uint64_t *pages, uint64_t capacity);
 uint64_t machine_slots(machine *m, uint64_t *pages, uint64_t capacity);
 
 bool machine_register(machine *m, unsigned number, uint64_t *value);

@@ -59,7 +59,7 @@ layer *machine_base(machine *m) { return m->memory.base; }
 
 // Guest memory the host touches; all of these may fault, so they are called through the guard.
 
-void machine_seal(seal_call *call) { call->layer = memory_seal(call->machine); }
+void machine_seal(seal_call *call) { call->layer = memory_seal(call->machine, call->stored); }
 
 void machine_rollback(machine *m) {
     engine_flush(m);

@@ -143,7 +143,7 @@ bool memory_writable(machine *m, uint64_t page);
 void memory_attach(machine *m, layer *base);
 void memory_drop_top(machine *m);
 void memory_release(machine *m);
-layer *memory_seal(machine *m);
+layer *memory_seal(machine *m, bool stored);
 layer *layer_hold(layer *l);
 void layer_release(layer *l);
 
@@ -453,8 +453,16 @@ typedef struct {
 
 typedef struct {
     machine *machine;
+    bool stored;  // all of it is in files now
     layer *layer; // out; NULL: out of memory
 } seal_call;
+
+typedef struct {
+    machine *machine;
+    const uint64_t *pages;
+    uint64_t count;
+    bool done; // out; false: out of memory
+} adopt_call;
 
 typedef struct {
     machine *machine;
@@ -487,11 +495,14 @@ void machine_run(run_call *call);
 void machine_unwind(machine *m);
 void machine_trace(trace_call *call);
 void machine_seal(seal_call *call);
+void machine_adopt(adopt_call *call);
+void machine_collapse(machine *m);
+void machine_addresses(machine *m, const uint64_t *pages, uint64_t *addresses, uint64_t count);
 void machine_rollback(machine *m);
 void machine_access(access_call *call);
 void machine_collect_pages(collect_call *call);
 void machine_gather_pages(gather_call *call);
-uint64_t machine_unstored(machine *m, uint64_t *pages, uint64_t *addresses, uint64_t capacity);
+uint64_t machine_unstored(machine *m, uint64_t *pages, uint64_t capacity);
 uint64_t machine_slots(machine *m, uint64_t *pages, uint64_t capacity);
 machine *machine_new(layer *base);
 void machine_free(machine *m);

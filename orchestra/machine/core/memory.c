@@ -264,12 +264,19 @@ bool machine_set_arena(machine *m, arena_grow grow, void *context) {
     return true;
 }
 
-// Move the top's pages into a base layer that nobody else can see, in the same arena.
+// Move the top's pages into a base layer that nobody else can see, in the same arena. A fault of the file
+// comes in the first loop, before anything changed.
 static bool merge_down(machine *m) {
     memory *mem = &m->memory;
     layer *base = mem->base;
     arena *a = mem->top;
     uint64_t end = base->end;
+    for (uint64_t slot = mem->first; slot < a->used; slot++) {
+        volatile uint8_t *host = arena_address(a, slot);
+        *host = *host;
+        host = page_below(m->home, base->root, a->pages[slot]);
+        (void)*host;
+    }
     for (uint64_t slot = mem->first; slot < a->used; slot++) {
         uint64_t page = a->pages[slot];
         uint8_t *source = arena_address(a, slot);
@@ -291,12 +298,13 @@ static bool merge_down(machine *m) {
 }
 
 // Make what the machine is now its base layer; O(1), or O(pages dirtied) when nobody else sees the base.
-layer *memory_seal(machine *m) {
+// `stored` says that all of it is in files now.
+layer *memory_seal(machine *m, bool stored) {
     memory *mem = &m->memory;
     layer *base = mem->base;
     bool clean = !mem->nodes;
-    if (clean && !memcmp(&base->state, &m->s, sizeof m->s)) return base;
-    bool alone = __atomic_load_n(&base->references, __ATOMIC_ACQUIRE) == 1 && !base->stored;
+    if (clean && base->stored >= stored && !memcmp(&base->state, &m->s, sizeof m->s)) return base;
+    bool alone = __atomic_load_n(&base->references, __ATOMIC_ACQUIRE) == 1 && base->stored <= stored;
     if (alone && (clean || (base->pages && base->pages == mem->top && base->end == mem->first))) {
         if (!clean) {
             engine_flush(m);
@@ -304,6 +312,7 @@ layer *memory_seal(machine *m) {
             memory_drop_top(m);
         }
         base->state = m->s;
+        base->stored = stored;
         return base;
     }
     layer *l = layer_new(m->home, base, (const uint8_t *)&m->s);
@@ -311,6 +320,7 @@ layer *memory_seal(machine *m) {
     l->root = mem->root;
     l->nodes = mem->nodes;
     l->epoch = mem->epoch;
+    l->stored = stored;
     if (mem->top) {
         __atomic_add_fetch(&mem->top->references, 1, __ATOMIC_RELAXED);
         l->pages = mem->top;
@@ -325,8 +335,43 @@ layer *memory_seal(machine *m) {
     return l;
 }
 
-// Pages that differ from the newest stored layer, and where they are: machine.read order is the arena's.
-uint64_t machine_unstored(machine *m, uint64_t *pages, uint64_t *addresses, uint64_t capacity) {
+// Make pages the machine's own, so that the layers they were in need not be kept.
+void machine_adopt(adopt_call *call) {
+    call->done = false;
+    for (uint64_t i = 0; i < call->count; i++) {
+        bool leave = false;
+        if (!mmu_own(call->machine, call->pages[i], &leave)) return;
+    }
+    call->done = true;
+}
+
+static bool superseded(machine *m, const layer *l) {
+    if (!l->pages) return false;
+    for (uint64_t slot = l->first; slot < l->end; slot++)
+        if (memory_peek(m, l->pages->pages[slot]) == arena_address(l->pages, slot)) return false;
+    return true;
+}
+
+// Let go of layers below the base that nobody else sees and that show through nowhere. No node of theirs can
+// be reached any more: the paths to all their pages were copied when those were superseded.
+void machine_collapse(machine *m) {
+    layer *base = m->memory.base;
+    if (__atomic_load_n(&base->references, __ATOMIC_ACQUIRE) != 1) return;
+    layer *below;
+    while ((below = base->parent) && __atomic_load_n(&below->references, __ATOMIC_ACQUIRE) == 1 &&
+           below->stored <= base->stored && superseded(m, below)) {
+        base->parent = layer_hold(below->parent);
+        layer_release(below);
+    }
+}
+
+// Where the content of these pages is.
+void machine_addresses(machine *m, const uint64_t *pages, uint64_t *addresses, uint64_t count) {
+    for (uint64_t i = 0; i < count; i++) addresses[i] = (uint64_t)(uintptr_t)memory_peek(m, pages[i]);
+}
+
+// Pages that differ from the newest stored layer, and where they are.
+uint64_t machine_unstored(machine *m, uint64_t *pages, uint64_t capacity) {
     memory *mem = &m->memory;
     uint64_t count = 0;
     const arena *a = mem->top;
@@ -336,7 +381,7 @@ uint64_t machine_unstored(machine *m, uint64_t *pages, uint64_t *addresses, uint
         for (uint64_t slot = first; a && slot < end; slot++) {
             uint8_t *host = arena_address(a, slot);
             if (memory_peek(m, a->pages[slot]) != host) continue; // superseded above
-            if (count < capacity) pages[count] = a->pages[slot], addresses[count] = (uint64_t)(uintptr_t)host;
+            if (count < capacity) pages[count] = a->pages[slot];
             count++;
         }
         if (!l || l->stored) return count;

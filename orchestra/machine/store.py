@@ -1,0 +1,368 @@
+"""Where a machine's layers are in files: its open top, its lineage of deltas, and publishing them.
+
+A machine's state on disk is its images and a lineage of deltas, oldest first. Storing adds one
+with the pages that changed; the newest deltas that are no larger are absorbed by it, as in a
+log-structured merge tree, so that a lineage stays short however often a machine is stored.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from orchestra.io import folder
+from orchestra.io.arena import Arena
+from orchestra.io.reflink import CloneResult, clone_file, link_file
+
+from ._core import DEAD_SLOT, PAGE_BYTES, ZERO_PAGE
+from .delta import delta_tail, write_delta
+from .record import NAME, Extent, ImageFile, Record, write_record
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from ._core import Core
+    from .image import ImagePlan
+    from .view import View
+
+__all__ = ["TOP", "SnapshotResult", "Storage", "Store", "create_folder"]
+
+Storage = Literal["memory", "backing"]
+TOP = "top"
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotResult:
+    """A published snapshot: where, at which cycle, how many pages its newest delta holds.
+
+    `methods` counts how its other files came there: "link", "reflink", "copy_file_range", "sparse".
+    """
+
+    directory: Path
+    cycle: int
+    pages: int
+    methods: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One delta of a lineage: where its file was put, which one it is, and its pages."""
+
+    path: Path
+    inode: tuple[int, int]
+    pages: Collection[int]
+    arena: Arena | None = None  # where its pages are mapped, if it was this machine's top
+
+    @property
+    def name(self) -> str:
+        """Its name in every folder it is linked into."""
+        return self.path.name
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image file and where to link or copy it from."""
+
+    file: ImageFile
+    path: Path
+    ours: bool  # a read-only file of a machine's folder, which may be linked
+
+
+class Store:
+    """The files of one machine; only its own thread uses it."""
+
+    def __init__(self, view: View, storage: Storage) -> None:
+        self.storage = storage
+        self.directory = view.directory
+        self._plan = view.plan
+        self._record = view.record
+        self._arena: Arena | None = None  # the open top
+        self._parts: list[Part] = []
+        self._images: list[Image] = []
+        self._kept: tuple[Arena, ...] = ()  # that a fork's pages may be in
+        self._stored_state = b""
+        if view.record is not None and view.directory is not None:
+            self._stored_state = view.layer.state
+            for delta in view.deltas:
+                self._parts.append(Part(delta.path, _inode(delta.path), delta.pages))
+            self._images = [
+                Image(image, view.directory / image.file, not image.shared)
+                for image in view.record.images
+            ]
+        elif view.plan is not None:
+            self._images = [
+                Image(ImageFile(source.name, 0, source.shared), source.path.resolve(), ours=False)
+                for source in view.plan.sources
+            ]
+
+    def fork(self) -> Store:
+        """Return the store of a copy in memory, which has the same lineage so far."""
+        copy: Store = object.__new__(Store)
+        copy.storage = "memory"
+        copy.directory = self.directory
+        copy._plan, copy._record = self._plan, self._record
+        copy._parts, copy._images = self._parts.copy(), self._images
+        copy._stored_state = self._stored_state
+        copy._arena = None
+        arenas = [part.arena for part in self._parts if part.arena is not None]
+        copy._kept = (*self._kept, *arenas, *([self._arena] if self._arena else []))
+        return copy
+
+    def open_top(self, core: Core) -> None:
+        """Give a backing machine the file that its new pages go to, if it has none open."""
+        if self._arena is not None or self.storage == "memory":
+            return
+        assert self.directory is not None
+        arena = Arena.on_file(self.directory / TOP, first_offset=PAGE_BYTES)
+        core.set_arena(Arena.grow_function, arena.context)
+        self._arena = arena
+
+    def snapshot(
+        self, core: Core, target: Path, *, reproducible: bool, durable: bool
+    ) -> SnapshotResult:
+        """Publish the machine's state as a folder; a backing machine seals its top for it."""
+        methods: Counter[str] = Counter()
+        pages = 0
+        absorbed: list[Part] = []
+        if self.storage == "backing":
+            pages, absorbed = self._seal_top(core, durable=durable)
+        with folder.publish(target, durable=durable) as temporary:
+            images = [self._bring(image, temporary, methods) for image in self._images]
+            if self.storage == "backing":
+                parts = self._link_parts(temporary, methods)[0]
+            else:
+                parts, pages = self._write_part(core, temporary, methods)
+            record = self._next_record(core, temporary, images, parts, reproducible=reproducible)
+            write_record(temporary, record, new=True)
+        if self.storage == "backing":
+            self._adopt_record(record, target, absorbed, durable=durable)
+        else:
+            self._parts = [_moved(part, temporary, target) for part in parts]
+            self._images = [
+                image if image.ours or image.file.shared else Image(file, target / file.file, True)
+                for image, file in zip(self._images, images, strict=True)
+            ]
+            self._record = record
+            core.mark_stored()
+        self._stored_state = core.state
+        return SnapshotResult(target, core.cycle, pages, dict(methods))
+
+    def close(self, core: Core, *, reproducible: bool) -> None:
+        """Seal what a backing machine has not sealed yet, and leave its folder clean."""
+        if self._arena is None:
+            return
+        assert self.directory is not None
+        _, absorbed = self._seal_top(core, durable=False)
+        if self._record is not None and self._sealed_now:
+            images = [image.file for image in self._images]
+            record = self._next_record(
+                core, self.directory, images, self._parts, reproducible=reproducible
+            )
+            self._adopt_record(record, None, absorbed, durable=False)
+
+    # a backing machine
+
+    _sealed_now = False
+
+    def _seal_top(self, core: Core, *, durable: bool) -> tuple[int, list[Part]]:
+        """Turn the open top into the newest delta without copying its pages.
+
+        Returns how many pages it holds, and the parts of the lineage that it makes superfluous.
+        """
+        arena, self._sealed_now = self._arena, False
+        if arena is None:
+            return 0, []
+        assert self.directory is not None
+        fresh = [page for page in core.slots() if page != DEAD_SLOT]
+        if not fresh and core.state == self._stored_state:
+            (self.directory / TOP).unlink()
+            core.mark_stored()
+            self._arena = None
+            return 0, []
+        wanted, absorbed = self._absorb(fresh)
+        core.adopt(sorted(wanted.difference(fresh)))
+        core.checkpoint()  # from here on no page moves
+        slots = core.slots()
+        header, tail = delta_tail(slots, len(slots), core.state)
+        arena.finish(len(slots) * PAGE_BYTES, header, tail)
+        if durable:
+            arena.sync()
+        path = self.directory / self._next_name()
+        (self.directory / TOP).rename(path)
+        core.mark_stored()
+        status = os.fstat(arena.fileno())
+        self._parts = self._parts[: len(self._parts) - len(absorbed)]
+        self._parts.append(Part(path, (status.st_dev, status.st_ino), wanted, arena))
+        self._arena = None
+        self._sealed_now = True
+        return len(wanted), absorbed
+
+    def _adopt_record(
+        self, record: Record, target: Path | None, absorbed: list[Part], *, durable: bool
+    ) -> None:
+        """Make the record just published, or a new one, the machine's own folder's."""
+        assert self.directory is not None
+        if target is None or not _link_over(target / NAME, self.directory / NAME):
+            write_record(self.directory, record, new=False, durable=durable)
+        self._record = record
+        for part in absorbed:
+            with suppress(OSError):
+                part.path.unlink()
+
+    # a machine in memory
+
+    def _write_part(
+        self, core: Core, temporary: Path, methods: Counter[str]
+    ) -> tuple[list[Part], int]:
+        """Link the lineage and write one delta with what it lacks."""
+        fresh = core.unstored()
+        wanted, absorbed = self._absorb(fresh)
+        kept = self._parts[: len(self._parts) - len(absorbed)]
+        parts, lost = self._link_parts(temporary, methods, kept)
+        for part in lost:
+            wanted.update(part.pages)
+        state = core.state
+        if not wanted and parts and not absorbed and state == self._stored_state:
+            return parts, 0
+        order = sorted(wanted)
+        data, zeros = core.gather(core.addresses(order))
+        entries = [page | ZERO_PAGE if zero else page for page, zero in zip(order, zeros)]  # noqa: B905
+        path = temporary / self._next_name()
+        inode = write_delta(path, entries, data, state)
+        return [*parts, Part(path, inode, wanted)], len(order)
+
+    # the lineage
+
+    def _absorb(self, fresh: Collection[int]) -> tuple[set[int], list[Part]]:
+        """Choose the newest deltas that a new one replaces, and say which pages that makes."""
+        wanted, absorbed = set(fresh), []
+        for part in reversed(self._parts):
+            if len(part.pages) > len(wanted):
+                break
+            wanted.update(part.pages)
+            absorbed.append(part)
+        return wanted, absorbed
+
+    def _next_name(self) -> str:
+        last = max((int(part.name.split(".")[0]) for part in self._parts), default=-1)
+        name = f"{last + 1}.delta"
+        while self.directory is not None and os.path.lexists(self.directory / name):
+            last += 1  # a delta that a dead writer had sealed, but not recorded
+            name = f"{last + 1}.delta"
+        return name
+
+    def _link_parts(
+        self, temporary: Path, methods: Counter[str], parts: list[Part] | None = None
+    ) -> tuple[list[Part], list[Part]]:
+        """Link deltas into a folder; returns those linked, and those whose files are gone."""
+        linked, lost = [], []
+        for part in self._parts if parts is None else parts:
+            try:
+                result = link_file(part.path, temporary / part.name)
+            except FileNotFoundError:
+                if self.storage == "backing":
+                    raise
+                lost.append(part)
+                continue
+            if result.method == "link" and _inode(temporary / part.name) != part.inode:
+                (temporary / part.name).unlink()
+                lost.append(part)
+                continue
+            methods[result.method] += 1
+            linked.append(part)
+        return linked, lost
+
+    def _bring(self, image: Image, temporary: Path, methods: Counter[str]) -> ImageFile:
+        name, copy = image.file.file, temporary / image.file.file
+        result: CloneResult = (link_file if image.ours else clone_file)(image.path, copy)
+        methods[result.method] += 1
+        if image.ours:
+            return image.file
+        if not image.file.shared:
+            copy.chmod(0o444)
+        return ImageFile(name, copy.stat().st_size, image.file.shared)
+
+    def _next_record(
+        self,
+        core: Core,
+        directory: Path,
+        images: list[ImageFile],
+        parts: list[Part],
+        *,
+        reproducible: bool,
+    ) -> Record:
+        base = self._record
+        if base is None:
+            assert self._plan is not None
+            base = record_of_plan(self._plan, directory)
+        return msgspec.structs.replace(
+            base,
+            id=secrets.token_hex(16),
+            parent=None if self._record is None else self._record.id,
+            cycle=core.cycle,
+            reproducible=reproducible,
+            images=tuple(images),
+            deltas=tuple(part.name for part in parts),
+        )
+
+
+def create_folder(plan: ImagePlan, target: Path, state: bytes, *, durable: bool) -> None:
+    """Publish the folder of a machine at reset: its images, and one delta with the rest."""
+    with folder.publish(target, durable=durable) as temporary:
+        for source in plan.sources:
+            clone_file(source.path.resolve(), temporary / source.name)
+            if not source.shared:
+                (temporary / source.name).chmod(0o444)
+        pages = plan.pages()
+        write_delta(temporary / "0.delta", list(pages), b"".join(pages.values()), state)
+        record = msgspec.structs.replace(record_of_plan(plan, temporary), deltas=("0.delta",))
+        write_record(temporary, record, new=True)
+
+
+def record_of_plan(plan: ImagePlan, directory: Path) -> Record:
+    """Say what a folder holds into which the plan's files were just copied."""
+    return Record(
+        id=secrets.token_hex(16),
+        parent=None,
+        cycle=0,
+        reproducible=True,
+        config=plan.config.detached(),
+        images=tuple(
+            ImageFile(source.name, (directory / source.name).stat().st_size, source.shared)
+            for source in plan.sources
+        ),
+        extents=tuple(Extent(*extent) for extent in plan.extents),
+        deltas=(),
+        tohost=plan.tohost,
+        fromhost=plan.fromhost,
+    )
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    status = os.stat(path, follow_symlinks=False)  # noqa: PTH116 - Path.stat costs twice as much
+    return status.st_dev, status.st_ino
+
+
+def _moved(part: Part, temporary: Path, target: Path) -> Part:
+    """Say of a delta written into the temporary folder that it is in the published one."""
+    if part.path.parent != temporary:
+        return part
+    return Part(target / part.name, part.inode, part.pages, part.arena)
+
+
+def _link_over(source: Path, target: Path) -> bool:
+    """Put a hard link to `source` in the place of `target`, in one step; False where it cannot."""
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        os.link(source, temporary, follow_symlinks=False)
+    except OSError:
+        return False
+    temporary.replace(target)
+    return True
