@@ -372,8 +372,10 @@ int mmu_store(machine *m, uint64_t address, unsigned size, uint64_t value) {
     unsigned privilege = data_privilege(m);
     if (!translate(m, address, ACCESS_STORE, privilege, false, &physical)) return STORE_TRAP;
     if (crosses(address, size)) {
-        uint64_t second;
-        if (!translate(m, (address | 4095) + 1, ACCESS_STORE, privilege, false, &second)) return STORE_TRAP;
+        uint64_t second, next = (address | 4095) + 1;
+        if (!guest_memory(m, physical, RANGE_WRITE)) return fail(m, ACCESS_STORE, false, address), STORE_TRAP;
+        if (!translate(m, next, ACCESS_STORE, privilege, false, &second)) return STORE_TRAP;
+        if (!guest_memory(m, second, RANGE_WRITE)) return fail(m, ACCESS_STORE, false, next), STORE_TRAP;
         int result = STORE_DONE;
         for (unsigned i = 0; i < size; i++) {
             int one = mmu_store(m, address + i, 1, value >> (8 * i) & 255);
