@@ -71,6 +71,7 @@ NAMES = {
 }
 SIGNATURE_BYTES = 4  # a line
 READ_BYTES = 1 << 20
+TRACE_LINES = 4096  # between two looks at console and progress
 
 
 @dataclass(slots=True)
@@ -101,10 +102,12 @@ class Run:
         while True:
             cycle = machine.cycle
             with contextlib.closing(machine.trace(self.end)) as trace:  # type: ignore[type-var]
-                for line in trace:
-                    lines.write(line if line.endswith("\n") else line + "\n")
+                for number, line in enumerate(trace):
+                    lines.write(line + "\n")
                     if self.attendant.signal is not None:
                         break
+                    if number % TRACE_LINES == 0:
+                        self.attendant.on_tick()
             self.seconds = time.perf_counter() - began
             self.attendant.on_tick()
             if self.attendant.signal is not None:

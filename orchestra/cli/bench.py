@@ -1,0 +1,114 @@
+"""`orchestra bench`: measure this machine, and compare with the lines that orchestra draws."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestra.cli.output import emit, note
+from orchestra.cli.options import Json, examples
+from orchestra.cli.progress import Steps
+from orchestra.errors import BadConfig
+from orchestra.machine.config import parse_size
+
+__all__ = ["EXAMPLES", "bench_app"]
+
+EXAMPLES = examples(
+    "orchestra bench storage --dir /var/tmp                            where the machines are to be",
+    "orchestra bench storage --dir /var/tmp --filesystems ext4,btrfs,xfs --plot chart.png",
+)
+BELOW_LINE = 1
+bench_app = typer.Typer(rich_markup_mode=None)
+
+
+@bench_app.callback(invoke_without_command=True)
+def bench(context: typer.Context) -> None:
+    """Measure how fast orchestra is here."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@bench_app.command(
+    epilog=examples(
+        "orchestra bench storage --dir /var/tmp",
+        "orchestra bench storage --dir /var/tmp --rows 'roll-*' --rows lease --seconds 1",
+        "orchestra bench storage --dir /var/tmp --filesystems ext4,btrfs,xfs --json > found.json",
+    )
+)
+def storage(
+    directory: Annotated[
+        Path, typer.Option("--dir", help="Measure in this folder.", metavar="DIR")
+    ],
+    ram: Annotated[str, typer.Option(help="Length of RAM.", metavar="SIZE")] = "64MiB",
+    drive: Annotated[str, typer.Option(help="Length of the drive.", metavar="SIZE")] = "512MiB",
+    filesystems: Annotated[
+        str | None,
+        typer.Option(
+            help="Make these there and mount them, as root: ext4, btrfs, xfs, tmpfs.",
+            metavar="KIND,...",
+        ),
+    ] = None,
+    rows: Annotated[
+        list[str] | None,
+        typer.Option(help="Only rows with such a name. Repeat for more.", metavar="PATTERN"),
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="Length of a run.", min=0.001)] = 0.25,
+    runs: Annotated[int, typer.Option(help="Runs of each row.", min=1)] = 5,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw a chart, beside the seed's figures.", metavar="FILE"),
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Measure how fast machines are made, loaded, rolled on, stored, leased, forked and cloned.
+
+    The machine has 60 MB of data on its drive. Each operation advances it 1000 cycles, in which it
+    writes to 8 pages. Rows that end in `store` leave a snapshot in the page cache, durable ones on
+    the disk. Exits with 1 when a row is not at its line.
+    """
+    from orchestra.bench.chart import draw_storage, require_plotting
+    from orchestra.bench.report import make_table
+    from orchestra.bench.storage import StorageOptions, bench_storage
+
+    options = StorageOptions(
+        ram_length=parse_size(ram, "--ram"),
+        drive_length=parse_size(drive, "--drive"),
+        seconds=seconds,
+        runs=runs,
+        rows=tuple(rows or ["*"]),
+    )
+    kinds = _kinds(filesystems)
+    if not directory.is_dir():
+        raise BadConfig("--dir", str(directory), "a folder that exists")
+    if plot is not None:
+        require_plotting()
+    with Steps() as steps:
+        report = bench_storage(directory, options, steps.step, kinds)
+    if plot is not None:
+        draw_storage(report, plot)
+    if json:
+        emit(report.as_json())
+    else:
+        from rich.console import Console
+
+        console = Console()
+        if not console.is_terminal:
+            console.width = 200
+        console.print(make_table(report))
+    below = [f"{row.filesystem} {row.name}" for row in report.rows if not row.ok]
+    if below:
+        note(f"below their lines: {', '.join(below)}")
+    return BELOW_LINE if below else 0
+
+
+def _kinds(text: str | None) -> tuple[str, ...]:
+    from orchestra.bench.filesystems import KINDS
+
+    kinds = tuple(text.split(",")) if text else ()
+    for kind in kinds:
+        if kind not in KINDS:
+            raise BadConfig("--filesystems", kind, f"some of {', '.join(KINDS)}")
+    if kinds and os.geteuid():
+        raise BadConfig("--filesystems", text, "nothing: only root can mount them")
+    return kinds

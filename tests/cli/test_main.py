@@ -1,0 +1,128 @@
+"""Help teaches, and whatever goes wrong is one line and a status."""
+
+import re
+import shlex
+
+import pytest
+import typer
+
+from orchestra.cli.main import _only_known, app, main
+from orchestra.errors import BackingFault
+
+GROUP = typer.main.get_command(app)
+
+
+def commands(group=GROUP, path=()):
+    for name, command in group.commands.items():
+        yield (*path, name), command
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+
+
+COMMANDS = dict(commands())
+
+
+def example_lines(epilog):
+    """Give the examples' arguments, without what is said about them."""
+    for line in re.sub(r"\\\n\s*", "", epilog).splitlines():
+        if match := re.search(r"\borchestra (.*)", line):
+            yield re.split("   *", match[1])[0]
+
+
+def test_the_commands_are_those_of_the_design():
+    names = {path[0] for path in COMMANDS}
+    wanted = {"create", "run", "snapshot", "clone", "inspect", "advance", "info", "image", "demo"}
+    assert names >= wanted
+    assert {("image", "debian"), ("image", "ledger")} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_shows_a_sentence_examples_and_json(orchestra, path):
+    out = orchestra(*path, "--help").out
+    assert out.startswith(f"Usage: orchestra {' '.join(path)}")
+    assert "Examples:\n    orchestra " in out
+    assert "--json" in out or path == ("image",)
+    assert orchestra(*path, "-h").out == out
+
+
+@pytest.mark.parametrize("path", [(), *COMMANDS], ids=" ".join)
+def test_every_example_of_the_help_is_a_command_that_exists(path):
+    epilog = COMMANDS[path].epilog if path else GROUP.epilog
+    lines = list(example_lines(epilog))
+    assert lines
+    for line in lines:
+        words = shlex.split(line)
+        command = GROUP
+        while hasattr(command, "commands"):
+            command = command.commands[words.pop(0)]
+        command.make_context("orchestra", words)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("image",)], ids=str)
+def test_without_a_command_there_is_help(orchestra, arguments):
+    assert "Commands:\n" in orchestra(*arguments).out
+
+
+def test_the_version_is_printed(orchestra):
+    assert re.fullmatch(
+        r"orchestra (\d+\.\d+\.\d+|\(not installed\))\n", orchestra("--version").out
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("play",), "'play'"),
+        (("run", "--loudly"), "--loudly"),
+        (("info",), "DIR"),
+        (("run", "x", "--until", "soon"), "--until"),
+        (("run", "x", "--max-cycles", "-1"), "max-cycles"),
+        (("run", "x", "--storage", "tape"), "tape"),
+        (("run",), "TARGET"),
+        (("run", "nowhere.elf"), "nowhere.elf"),
+        (("info", "nowhere"), "nowhere"),
+        (("inspect", "nowhere", "?"), "nowhere"),
+        (("clone", "nowhere", "other"), "nowhere"),
+        (("create", "app", "--ram", "much"), "--ram: found 'much'"),
+        (("create", "app", "--ram", "1000"), "ram.length"),
+        (("create", "app", "--config", "nowhere.toml"), "nowhere.toml"),
+        (("create", "app", "--drive", "disk"), "NAME=PATH"),
+        (("create", "app", "--kernel", "Image"), "boot.firmware"),
+        (("demo", "--inspects", "0"), "inspects"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_call_that_cannot_be_carried_out_is_one_line_and_status_2(orchestra, arguments, text):
+    result = orchestra(*arguments, status=2)
+    assert text in result.error
+    assert len(result.err.splitlines()) == 1
+
+
+def test_a_wrong_call_says_where_help_is(orchestra):
+    assert orchestra("run", "--loudly", status=2).error.endswith("(try orchestra run --help)")
+
+
+def test_a_file_that_cannot_be_written_is_one_line_and_status_1(orchestra, app, tmp_path):
+    found = orchestra("snapshot", app, tmp_path / "nowhere" / "snapshot", status=1).error
+    assert "nowhere" in found
+    found = orchestra("run", app, "--trace", tmp_path, status=1).error
+    assert found == f"error: {tmp_path}: Is a directory"
+
+
+def test_of_errors_in_a_group_the_first_is_told_unless_one_is_a_mistake_of_ours():
+    fault = BackingFault("/a", 0, "truncated")
+    group = BaseExceptionGroup("", [BaseExceptionGroup("", [fault]), KeyboardInterrupt()])
+    assert _only_known(group) is fault
+    assert _only_known(BaseExceptionGroup("", [fault, ZeroDivisionError()])) is None
+
+
+def test_a_broken_pipe_ends_quietly(start, app):
+    process = start("info", app)
+    process.stdout.close()
+    assert b"Traceback" not in process.stderr.read()
+
+
+def test_main_takes_the_arguments_of_the_process_by_default(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["orchestra", "--help"])
+    assert main() == 0
+    assert "Usage: orchestra" in capsys.readouterr().out
