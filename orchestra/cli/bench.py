@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from orchestra.cli.output import emit, note
 from orchestra.cli.options import Json, examples
+from orchestra.cli.output import emit, note
 from orchestra.cli.progress import Steps
 from orchestra.errors import BadConfig
 from orchestra.machine.config import parse_size
@@ -15,7 +15,7 @@ from orchestra.machine.config import parse_size
 __all__ = ["EXAMPLES", "bench_app"]
 
 EXAMPLES = examples(
-    "orchestra bench storage --dir /var/tmp                            where the machines are to be",
+    "orchestra bench storage --dir /var/tmp      on the file system that this folder is on",
     "orchestra bench storage --dir /var/tmp --filesystems ext4,btrfs,xfs --plot chart.png",
 )
 BELOW_LINE = 1

@@ -1,0 +1,1 @@
+"""Benchmarks that print one shape of report, and say which rows are at their line."""
