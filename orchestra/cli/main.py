@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestra.cli import demo, image, machines, requests, run
+from orchestra.cli import bench, demo, image, machines, requests, run
 from orchestra.cli.attend import Stopped
 from orchestra.cli.options import examples
 from orchestra.errors import BadConfig, BadImage, OrchestraError
@@ -34,6 +34,7 @@ app.command("clone", epilog=machines.CLONE_EXAMPLES)(machines.clone)
 app.command("info", epilog=machines.INFO_EXAMPLES)(machines.info)
 app.add_typer(image.app, name="image", epilog=image.EXAMPLES)
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
+app.add_typer(bench.bench_app, name="bench", epilog=bench.EXAMPLES)
 
 
 def _print_version(*, value: bool) -> None:
