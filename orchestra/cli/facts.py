@@ -15,8 +15,8 @@ from orchestra.io.sparse import allocated_bytes
 from orchestra.machine.config import to_json
 from orchestra.machine.delta import HEADER
 from orchestra.machine.layout import Layout, plan_layout
-from orchestra.machine.machine import TOP
 from orchestra.machine.record import NAME, Record, read_record
+from orchestra.machine.store import TOP
 
 if TYPE_CHECKING:
     from pathlib import Path
