@@ -84,7 +84,8 @@ def test_the_definition_does_not_change():
 
 @given(st.lists(CHANGES, max_size=8))
 def test_step_by_step_is_the_same_as_from_scratch_and_steps_can_be_gone_back(steps):
-    tree, seeds = Tree.empty(), {}
+    tree = Tree.empty()
+    seeds: dict[int, int] = {}
     before = []
     for step in steps:
         before.append((tree, tree.root, dict(seeds)))
@@ -331,7 +332,7 @@ def test_the_hash_of_a_machine_keeps_up_with_what_it_writes():
     with ready_ledger() as machine:
         core = machine._core
         hashed = StateHash()
-        before = {}
+        before: dict[int, bytes] = {}
         for payload in [b"mint alice 100", b"mint bob 5", b"transfer alice bob 7", b"bad"]:
             pages = {number: bytes(page) for number, page in core.collect()}
             changed = [pair for pair in pages.items() if before.get(pair[0]) != pair[1]]
