@@ -276,7 +276,7 @@ class Writer:
         offset = self.immediate(self.rng.choice((4, 7, 12)))
         value = self.rd()
         self.code.op(name, value, offset, base)
-        if refused and value != base:
+        if refused:
             self.wipe(name, offset, base)
 
     def wipe(self, name: str, offset: int, base: int) -> None:

@@ -7,16 +7,19 @@ import resource
 import subprocess
 import tempfile
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestra.machine.config import Boot, MachineConfig, Ram
 from orchestra.machine.devicetree import Node, cells, flatten, text, wide
+from orchestra.machine.elf import load_elf
 from orchestra.machine.machine import Machine
+from orchestra.machine.stop import Halted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Sequence
+
+    from orchestra.machine.elf import Program
 
 RAM_START, RAM_LENGTH = 0x8000_0000, 16 << 20
 # What we are: misaligned accesses in hardware (Zicclsm), A and D set in hardware (Svadu), no PMP.
@@ -159,12 +162,11 @@ def device_tree() -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What came of running one program on both."""
+    """What came of running one program on both, and again on us alone."""
 
     lines: int
     explained: int
-    mismatch: str | None
-    digest: str
+    mismatch: str | None = None
 
 
 def _limit() -> None:  # --instructions= of Spike takes a trap for thousands of them
@@ -172,19 +174,31 @@ def _limit() -> None:  # --instructions= of Spike takes a trap for thousands of 
     resource.setrlimit(resource.RLIMIT_CPU, (SPIKE_CPU_SECONDS, SPIKE_CPU_SECONDS))
 
 
-def spike_log(program: Path) -> list[str]:
-    """Run an ELF on Spike until it writes tohost, or its log is too long; return the log."""
+@dataclass(frozen=True, slots=True)
+class SpikeRun:
+    """What Spike did: its commit log, and memory from begin_signature to end_signature."""
+
+    log: list[str]
+    memory: bytes
+
+
+def run_spike(program: Path) -> SpikeRun:
+    """Run an ELF on Spike until it writes tohost, or its log is too long."""
     with tempfile.TemporaryDirectory() as scratch:
-        log, tree = Path(scratch) / "log", Path(scratch) / "dtb"
+        log, tree, memory = (Path(scratch) / name for name in ("log", "dtb", "memory"))
         tree.write_bytes(device_tree())
-        command = (*SPIKE, f"--dtb={tree}", f"--log={log}", str(program))
+        command = (*SPIKE, f"--dtb={tree}", f"--log={log}")
+        command += (f"+signature={memory}", "+signature-granularity=8", str(program))
         done = subprocess.run(
             command, capture_output=True, timeout=SPIKE_SECONDS, check=False, preexec_fn=_limit
         )
         if not log.exists():
             raise RuntimeError(done.stderr.decode())
-        text = log.read_text().splitlines()
-    return text[BOOT_LINES : -1 if len(text) * 40 > LOG_BYTES else None]
+        text = log.read_text().splitlines()[BOOT_LINES:]
+        words = memory.read_text().split() if memory.exists() else []
+    if done.returncode:
+        del text[-1:]  # cut anywhere
+    return SpikeRun(text, b"".join(bytes.fromhex(word)[::-1] for word in words))
 
 
 def new_machine(program: Path) -> Machine:
@@ -192,26 +206,57 @@ def new_machine(program: Path) -> Machine:
     return Machine.create(MachineConfig(ram=Ram(length=RAM_LENGTH), boot=Boot(elf=program)))
 
 
-def _traced(machine: Machine, limit: int) -> Iterator[str]:
-    return islice(machine.trace(max_cycles=4 * limit), limit)
+def compare(program: Path, max_cycles: int = 200_000, slices: Sequence[int] = ()) -> Comparison:
+    """Run an ELF on both, then on us at full speed and in slices of so many cycles.
 
-
-def compare(program: Path, instructions: int) -> Comparison:
-    """Run an ELF on both; the comparison's mismatch says where they part, if they do."""
-    theirs = spike_log(program)
+    The comparison's mismatch says where they part, if they do.
+    """
+    spike = run_spike(program)
     with new_machine(program) as machine:
-        ours = list(_traced(machine, instructions))
-        digest = machine.digest()
+        ours = list(machine.trace(max_cycles=max_cycles))
+        explained, mismatch = _compare_logs(ours, spike.log)
+        stop = machine.run(machine.cycle)
+        if mismatch is None and isinstance(stop, Halted):
+            mismatch = _compare_memory(machine, load_elf(program), spike.memory)
+        cycle, digest = machine.cycle, machine.digest()
+    for lengths in ((), slices):
+        mismatch = mismatch or _run_again(program, cycle, digest, lengths)
+    return Comparison(len(ours), explained, mismatch)
+
+
+def _compare_logs(ours: list[str], theirs: list[str]) -> tuple[int, str | None]:
     explained = 0
     for index, (a, b) in enumerate(zip(ours, theirs, strict=False)):
         if a != b:
             if explain(a, b) is None:
-                return Comparison(index, explained, _context(ours, theirs, index), digest)
+                return explained, _context(ours, theirs, index)
             explained += 1
     if len(theirs) < len(ours):
-        mismatch = f"Spike's log ends after {len(theirs)} lines, ours has {len(ours)}"
-        return Comparison(len(theirs), explained, mismatch, digest)
-    return Comparison(len(ours), explained, None, digest)
+        return explained, f"Spike's log ends after {len(theirs)} lines, ours has {len(ours)}"
+    return explained, None
+
+
+def _compare_memory(machine: Machine, program: Program, theirs: bytes) -> str | None:
+    start = program.symbols.get("begin_signature")
+    if start is None:
+        return None
+    ours = machine.read(start, program.symbols["end_signature"] - start)
+    if ours == theirs:
+        return None
+    at = next(i for i in range(0, len(ours), 8) if ours[i : i + 8] != theirs[i : i + 8])
+    pair = (ours[at : at + 8][::-1].hex(), theirs[at : at + 8][::-1].hex())
+    return f"memory at {start + at:#x} is {pair[0]}, on Spike {pair[1]}"
+
+
+def _run_again(program: Path, cycle: int, digest: str, slices: Sequence[int]) -> str | None:
+    with new_machine(program) as machine:
+        for length in slices:
+            machine.run(min(machine.cycle + length, cycle))
+        machine.run(cycle)
+        if machine.digest() == digest:
+            return None
+    how = f"in slices {slices}" if slices else "at once"
+    return f"run {how} to cycle {cycle} it does not end like the trace"
 
 
 def _context(ours: list[str], theirs: list[str], index: int) -> str:
