@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from orchestra.errors import BadConfig
 
 from .anchors import SEED
-from .report import RATE
+from .report import RATES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +19,7 @@ __all__ = ["draw_storage", "require_plotting"]
 
 OURS, THEIRS, LINE = "#1f6f8b", "#c9ccd1", "#c0392b"
 BAR = 0.38  # of the distance between two rows
+WE, THEY = "orchestra, here (median, spread)", "the seed, on its hardware"
 
 
 def require_plotting() -> Any:
@@ -35,7 +36,7 @@ def draw_storage(report: Report, path: Path) -> None:
     """Draw operations per second into a file: PNG, SVG or PDF, by its suffix."""
     pyplot = require_plotting()
     filesystems = list(dict.fromkeys(row.filesystem for row in report.rows))
-    names = list(dict.fromkeys(row.name for row in report.rows if row.unit == RATE))
+    names = list(dict.fromkeys(row.name for row in report.rows if row.unit in RATES.values()))
     figure, panels = pyplot.subplots(
         *(1, len(filesystems)),
         figsize=(3.2 + 4 * len(filesystems), 1.6 + 0.36 * len(names)),
@@ -58,41 +59,35 @@ def draw_storage(report: Report, path: Path) -> None:
 
 def _draw_panel(panel: Any, names: list[str], rows: dict[str, Row], filesystem: str) -> None:
     ours = [(place, rows[name]) for place, name in enumerate(names) if name in rows]
-    places = [place - BAR / 2 for place, _ in ours]
-    values = [row.value for _, row in ours]
-    low = [row.value - row.spread[0] for _, row in ours]
-    high = [row.spread[1] - row.value for _, row in ours]
-    panel.barh(
-        *(places, values, BAR),
-        xerr=(low, high),
-        color=OURS,
-        error_kw={"elinewidth": 0.8, "ecolor": "#333333"},
-        label="orchestra, here (median, spread)",
-    )
-    for place, row in ours:
-        panel.annotate(
-            f"{row.value:,.0f}",
-            (row.spread[1], place - BAR / 2),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=7,
-        )
     seed = [
-        (place + BAR / 2, SEED[name][filesystem])
+        (place, SEED[name][filesystem])
         for place, name in enumerate(names)
         if filesystem in SEED.get(name, {})
     ]
-    if seed:
-        panel.barh(*zip(*seed, strict=True), BAR, color=THEIRS, label="the seed, on its hardware")
+    _draw_bars(panel, [(place - BAR / 2, row.value) for place, row in ours], OURS, "white", WE)
+    _draw_bars(panel, [(place + BAR / 2, value) for place, value in seed], THEIRS, "#555555", THEY)
+    for place, row in ours:
+        panel.plot(row.spread, (place - BAR / 2,) * 2, color="#333333", linewidth=0.9)
     lines = [(row.at_least, place) for place, row in ours if row.at_least is not None]
     if lines:
-        panel.scatter(*zip(*lines, strict=True), marker="|", s=220, color=LINE, label="the line")
+        panel.scatter(*zip(*lines, strict=True), marker="|", s=260, color=LINE, label="the line")
     panel.set_xscale("log")
+    panel.set_xlim(left=1)
     panel.set_title(filesystem, fontsize=10)
     panel.grid(axis="x", color="#e6e6e6", linewidth=0.6)
     panel.set_axisbelow(b=True)
     panel.tick_params(labelsize=8)
-    panel.margins(x=0.25, y=0.01)
+    panel.margins(y=0.02)
     for side in ("top", "right", "left"):
         panel.spines[side].set_visible(False)
+
+
+def _draw_bars(
+    panel: Any, bars: list[tuple[float, float]], color: str, ink: str, label: str
+) -> None:
+    """Each with its number at its foot, where nothing else is."""
+    if not bars:
+        return
+    panel.barh(*zip(*bars, strict=True), BAR, color=color, label=label)
+    for place, value in bars:
+        panel.text(1.15, place, f"{value:,.0f}", va="center", fontsize=6.5, color=ink)

@@ -4,46 +4,56 @@ from __future__ import annotations
 
 import gc
 import math
-from time import perf_counter
-from typing import TYPE_CHECKING, TypeAlias
+from time import perf_counter, process_time
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-__all__ = ["Operation", "Session", "measure_bytes", "measure_rate"]
+__all__ = ["Clock", "Operation", "Session", "measure_bytes", "measure_rate"]
 
 Operation: TypeAlias = "Callable[[int], object]"  # the n-th of a run, from 0
+Clock: TypeAlias = Literal["wall", "cpu"]
 Session: TypeAlias = "Callable[[int], AbstractContextManager[Operation]]"  # for a run of so many
 
 GROWTH = 16  # at most, of the number of operations from one warm-up to the next
 MEGABYTE = 1_000_000
 
 
-def measure_rate(session: Session, seconds: float, runs: int) -> tuple[float, ...]:
-    """Operations per second of wall time in each of `runs` runs of about `seconds`, warmed up.
+class Elapsed(NamedTuple):
+    """Seconds a run took, by either clock."""
+
+    wall: float
+    cpu: float  # of all threads of this process, in the kernel too
+
+
+def measure_rate(
+    session: Session, seconds: float, runs: int, clock: Clock = "wall"
+) -> tuple[float, ...]:
+    """Operations per second of `clock` in each of `runs` runs of about `seconds`, warmed up.
 
     What a session does before its operation is there and after the last one is not timed.
     """
     count, elapsed = 1, _time(session, 1)
-    while elapsed < seconds / 2:
-        count = math.ceil(count * min(GROWTH, seconds / max(elapsed, 1e-9)))
+    while elapsed.wall < seconds / 2:
+        count = math.ceil(count * min(GROWTH, seconds / max(elapsed.wall, 1e-9)))
         elapsed = _time(session, count)
     rates = []
     for _ in range(runs):
-        count = max(1, round(count * seconds / elapsed))
+        count = max(1, round(count * seconds / elapsed.wall))
         elapsed = _time(session, count)
-        rates.append(count / elapsed)
+        rates.append(count / max(getattr(elapsed, clock), 1e-9))
     return tuple(rates)
 
 
-def _time(session: Session, count: int) -> float:
+def _time(session: Session, count: int) -> Elapsed:
     gc.collect()
     with session(count) as operate:
-        began = perf_counter()
+        began = perf_counter(), process_time()
         for number in range(count):
             operate(number)
-        return perf_counter() - began
+        return Elapsed(perf_counter() - began[0], process_time() - began[1])
 
 
 def measure_bytes(

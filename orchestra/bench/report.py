@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Report", "Row", "describe_host", "make_table"]
 
-RATE = "op/s"
+RATES = {"wall": "op/s", "cpu": "op/cpu-s"}  # by the clock they are counted with
 
 
 @dataclass(frozen=True, slots=True)

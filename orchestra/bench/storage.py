@@ -14,12 +14,14 @@ from .density import INSTANCES, measure_density
 from .filesystems import kind_of, mounted
 from .measure import measure_bytes, measure_rate
 from .operations import LARGE, ROLL, SESSIONS
-from .report import RATE, Report, Row, describe_host
+from .report import RATES, Report, Row, describe_host
 from .subject import LEAST_RAM, Subject, make_subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
+
+    from .measure import Clock
 
     Announce = Callable[[str], AbstractContextManager[object]]
 
@@ -69,6 +71,7 @@ class StorageOptions:
     drive_length: int = 512 << 20
     seconds: float = 0.25
     runs: int = 5
+    clock: Clock = "wall"
     rows: tuple[str, ...] = ("*",)
 
     def __post_init__(self) -> None:
@@ -143,8 +146,8 @@ def _rows(
             for (name, unit), column in zip(DENSITY.items(), columns, strict=True)
         ]
     if name in SESSIONS:
-        rates = measure_rate(SESSIONS[name](subject), options.seconds, runs)
-        return [Row(name, RATE, rates, kind, *_lines(name, kind, found))]
+        rates = measure_rate(SESSIONS[name](subject), options.seconds, runs, options.clock)
+        return [Row(name, RATES[options.clock], rates, kind, *_lines(name, kind, found))]
     session = SESSIONS[name.removeprefix(BYTES)](subject)
     count = STORED_WHOLE if "/load-config/" in name else STORED
     grown = measure_bytes(session, subject.used_bytes, count, runs)

@@ -1,6 +1,7 @@
 """`orchestra bench`: measure this machine, and compare with the lines that orchestra draws."""
 
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -15,10 +16,19 @@ from orchestra.machine.config import parse_size
 __all__ = ["EXAMPLES", "bench_app"]
 
 EXAMPLES = examples(
-    "orchestra bench storage --dir /var/tmp      on the file system that this folder is on",
-    "orchestra bench storage --dir /var/tmp --filesystems ext4,btrfs,xfs --plot chart.png",
+    "orchestra bench storage --dir /var/tmp          storage, on the file system of this folder",
+    "orchestra bench storage --dir /var/tmp --json   the same, as one JSON document",
 )
 BELOW_LINE = 1
+
+
+class ClockKind(StrEnum):
+    """Whose seconds count."""
+
+    WALL = "wall"
+    CPU = "cpu"
+
+
 bench_app = typer.Typer(rich_markup_mode=None)
 
 
@@ -33,7 +43,7 @@ def bench(context: typer.Context) -> None:
     epilog=examples(
         "orchestra bench storage --dir /var/tmp",
         "orchestra bench storage --dir /var/tmp --rows 'roll-*' --rows lease --seconds 1",
-        "orchestra bench storage --dir /var/tmp --filesystems ext4,btrfs,xfs --json > found.json",
+        "orchestra bench storage --dir /var/tmp --filesystems ext4,btrfs,xfs --plot chart.png",
     )
 )
 def storage(
@@ -54,6 +64,10 @@ def storage(
         typer.Option(help="Only rows with such a name. Repeat for more.", metavar="PATTERN"),
     ] = None,
     seconds: Annotated[float, typer.Option(help="Length of a run.", min=0.001)] = 0.25,
+    clock: Annotated[
+        ClockKind,
+        typer.Option(help="Whose seconds count: cpu where others work too."),
+    ] = ClockKind.WALL,
     runs: Annotated[int, typer.Option(help="Runs of each row.", min=1)] = 5,
     plot: Annotated[
         Path | None,
@@ -76,6 +90,7 @@ def storage(
         drive_length=parse_size(drive, "--drive"),
         seconds=seconds,
         runs=runs,
+        clock=clock.value,
         rows=tuple(rows or ["*"]),
     )
     kinds = _kinds(filesystems)
