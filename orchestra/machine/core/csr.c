@@ -17,8 +17,7 @@ static uint64_t status_read(const state *s) {
 
 static void status_write(machine *m, uint64_t value) {
     state *s = &m->s;
-    if ((value >> 11 & 3) == 2)
-        value = (value & ~MSTATUS_MPP) | (s->mstatus & MSTATUS_MPP); // there is no mode 2
+    if ((value >> 11 & 3) == 2) value &= ~MSTATUS_MPP; // there is no mode 2
     uint64_t changed = (s->mstatus ^ value) & MSTATUS_WRITE;
     s->mstatus ^= changed;
     if (changed & MSTATUS_MXR) mmu_flush(m);
