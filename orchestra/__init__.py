@@ -1,12 +1,12 @@
 """Fleets of deterministic RISC-V machines that run straight out of their files.
 
-    errors    what can happen
-    io        files: mapped, sparse, layered, cloned, locked
-    machine   one machine: config -> memory map -> run -> stop -> snapshot (blocking)
-    sched     many machines: whose turn it is, on which thread, within which limits (async)
-    guest     programs that run inside: the SDK, a ledger, Debian
-    cli       the command line
-    testing   a scripted machine and a clock, for tests without guests
+errors    what can happen
+io        files: mapped, sparse, layered, cloned, locked
+machine   one machine: config -> memory map -> run -> stop -> snapshot (blocking)
+sched     many machines: whose turn it is, on which thread, within which limits (async)
+guest     programs that run inside: the SDK, a ledger, Debian
+cli       the command line
+testing   a scripted machine and a clock, for tests without guests
 """
 
 from orchestra.errors import (
