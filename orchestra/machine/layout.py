@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from orchestra.errors import BadConfig
@@ -121,6 +122,7 @@ class Layout:
         return any(item.name == name for item in self.ranges)
 
 
+@lru_cache(maxsize=64)
 def plan_layout(config: MachineConfig) -> Layout:
     """Place everything; the drives' lengths must be known (`config.resolve`).
 

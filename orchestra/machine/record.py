@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
@@ -11,12 +14,12 @@ from msgspec import Meta, Struct
 from orchestra.errors import BadConfig, BadImage
 from orchestra.io import folder
 
-from .config import MachineConfig, from_builtins, to_json
+from .config import MachineConfig, from_json, to_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["NAME", "Extent", "ImageFile", "Record", "read_record", "write_record"]
+__all__ = ["NAME", "Extent", "ImageFile", "Record", "read_record", "seal", "write_record"]
 
 NAME = "machine.json"
 FORMAT: Literal[1] = 1
@@ -58,19 +61,30 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True):
     format: Literal[1] = FORMAT
 
 
+_MEMBERS = tuple(name for name in Record.__struct_fields__ if name != "config")
+_SEAL = re.compile(rb',\n"checksum":"([0-9a-f]{32})"}\n\Z')
+
+
 def write_record(directory: Path, record: Record, *, new: bool, durable: bool = False) -> None:
     """Put machine.json into a folder: a new file, or in one step in the place of the old."""
-    tree = msgspec.to_builtins(
-        msgspec.structs.replace(record, config=MachineConfig()), enc_hook=str
-    )
-    tree["config"] = msgspec.json.decode(to_json(record.config))
-    tree["checksum"] = _checksum(tree)
-    data = msgspec.json.format(msgspec.json.encode(tree), indent=1) + b"\n"
+    tree = {name: getattr(record, name) for name in _MEMBERS}
+    tree["config"] = msgspec.Raw(_config_json(record.config))
+    data = seal(msgspec.json.encode(tree))
     path = directory / NAME
     if new:
-        path.write_bytes(data)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            os.write(fd, data)
+        finally:
+            os.close(fd)
     else:
         folder.replace_file(path, data, durable=durable)
+
+
+def seal(text: bytes) -> bytes:
+    """Add its checksum to the JSON text of an object, as the last member."""
+    body = text.rstrip().removesuffix(b"}")
+    return body + b',\n"checksum":"' + _checksum(body) + b'"}\n'
 
 
 def read_record(directory: Path) -> Record:
@@ -84,24 +98,36 @@ def read_record(directory: Path) -> Record:
     if len(data) > MAX_BYTES:
         raise BadImage(path, "length", "more", f"at most {MAX_BYTES} bytes")
     try:
-        tree = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadImage(path, "syntax", str(error), "JSON") from error
-    if not isinstance(tree, dict):
-        raise BadImage(path, "type", type(tree).__name__, "an object")
-    if tree.get("format") != FORMAT:
-        raise BadImage(path, "format", tree.get("format"), f"{FORMAT}, what this orchestra reads")
-    found = tree.pop("checksum", None)
-    if found != _checksum(tree):
-        raise BadImage(path, "checksum", found, "the checksum of what it says")
+        tree = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+        form = msgspec.json.decode(tree.get("format", b"null"))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadImage(path, "syntax", str(error), "an object in JSON") from error
+    if form != FORMAT:
+        raise BadImage(path, "format", form, f"{FORMAT}, what this orchestra reads")
+    found = _SEAL.search(data)
+    if found is None or found[1] != _checksum(data[: found.start()]):
+        said = found[1].decode() if found else "none at its end"
+        raise BadImage(path, "checksum", said, "the checksum of what it says")
     try:
-        config = from_builtins(tree.pop("config", None))
-        record = msgspec.convert({**tree, "config": {}}, Record)
-    except (msgspec.ValidationError, BadConfig) as error:
+        config = _config_of(bytes(tree.pop("config", b"null")))
+        members = {
+            name: msgspec.json.decode(text) for name, text in tree.items() if name != "checksum"
+        }
+        record = msgspec.convert({**members, "config": {}}, Record)
+    except (msgspec.MsgspecError, BadConfig, RecursionError) as error:
         raise BadImage(path, "content", str(error), "a machine's record") from error
     return msgspec.structs.replace(record, config=config)
 
 
-def _checksum(tree: object) -> str:
-    data = msgspec.json.encode(tree, order="deterministic")
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+@lru_cache(maxsize=64)
+def _config_json(config: MachineConfig) -> bytes:
+    return to_json(config)
+
+
+@lru_cache(maxsize=64)
+def _config_of(text: bytes) -> MachineConfig:
+    return from_json(text)
+
+
+def _checksum(text: bytes) -> bytes:
+    return hashlib.blake2b(text, digest_size=16).hexdigest().encode()

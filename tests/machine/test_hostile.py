@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from orchestra.errors import BadImage, OrchestraError
 from orchestra.machine import Machine
-from orchestra.machine.record import _checksum
+from orchestra.machine.record import seal
 from tests.guests import ready_ledger
 
 OLD, NEW = "1.delta", "2.delta"  # 0.delta is absorbed by the larger 1.delta
@@ -42,8 +42,7 @@ def rewrite(folder, change):
     tree = json.loads(path.read_bytes())
     tree.pop("checksum")
     change(tree)
-    tree["checksum"] = _checksum(tree)
-    path.write_text(json.dumps(tree))
+    path.write_bytes(seal(json.dumps(tree).encode()))
 
 
 def refuses(folder, *words):
@@ -92,7 +91,7 @@ def test_a_record_with(lie, copy):
 
 def test_a_record_that_was_edited_without_its_checksum_is_refused(copy):
     path = copy / "machine.json"
-    path.write_bytes(path.read_bytes().replace(b'"cycle": ', b'"cycle": 1'))
+    path.write_bytes(path.read_bytes().replace(b'"cycle":', b'"cycle":1'))
     refuses(copy, "machine.json", "checksum")
 
 
