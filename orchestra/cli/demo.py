@@ -3,12 +3,17 @@
 import contextlib
 import os
 import tempfile
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import anyio
 import typer
+from anyio.abc import TaskStatus
 
+from orchestra.cli.attend import SIGNALS, Stopped
 from orchestra.cli.options import Json, examples
 from orchestra.cli.output import emit
 from orchestra.cli.progress import Steps
@@ -88,13 +93,33 @@ def demo(
 def _run(
     directory: Path, tally: Tally, steps: Steps, *, linux: bool, count: int, mirror: str | None
 ) -> None:
-    import anyio
-
     if linux:
         from orchestra.cli.demo_linux import linux_demo
 
-        anyio.run(linux_demo, directory, tally, steps, count, mirror, backend=tally.backend)
+        work = partial(linux_demo, directory, tally, steps, count, mirror)
     else:
         from orchestra.cli.demo_ledger import ledger_demo
 
-        anyio.run(ledger_demo, directory, tally, steps, count, backend=tally.backend)
+        work = partial(ledger_demo, directory, tally, steps, count)
+    anyio.run(_until_signal, work, backend=tally.backend)
+
+
+async def _until_signal(work: Callable[[], Awaitable[None]]) -> None:
+    """Do the work; a signal cancels it, which closes and seals all machines, and is Stopped."""
+    caught: list[int] = []
+
+    async def watch(*, task_status: TaskStatus[None]) -> None:
+        with anyio.open_signal_receiver(*SIGNALS) as signals:
+            task_status.started()
+            async for number in signals:
+                caught.append(number)
+                group.cancel_scope.cancel()
+
+    try:
+        async with anyio.create_task_group() as group:
+            await group.start(watch)
+            await work()
+            group.cancel_scope.cancel()
+    finally:
+        if caught:
+            raise Stopped(caught[0])

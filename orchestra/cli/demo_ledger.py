@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -79,14 +80,10 @@ async def ledger_demo(directory: Path, tally: Tally, steps: Steps, inspects: int
     config = MachineConfig(ram=Ram(length=RAM_BYTES), boot=Boot(elf=LEDGER))
     app, snapshot = directory / "app", directory / "snapshot"
     async with open_fleet(workers=tally.workers) as fleet:
-        with tally.operation("create").time():
-            making = fleet.create(config, app)
-            machine = await making.__aenter__()
-        try:
+        async with AsyncExitStack() as stack:
+            with tally.operation("create").time():
+                machine = await stack.enter_async_context(fleet.create(config, app))
             await _serve(fleet, machine, snapshot, tally, steps, inspects)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await making.__aexit__(None, None, None)
         statistics = fleet.statistics()
         tally.cycles, tally.cpu_seconds = statistics.cycles, statistics.seconds
     tally.folders = {"machine": app, "snapshot": snapshot}

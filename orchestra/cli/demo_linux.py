@@ -116,6 +116,8 @@ async def _ask_elsewhere(snapshot: Path, tally: Tally) -> None:
     question = "uname -s"
     command = [sys.executable, "-m", "orchestra.cli", "inspect", str(snapshot), question, "--json"]
     with tally.operation("second process").time():
-        answer = await anyio.run_process(command)
+        answer = await anyio.run_process(command, check=False)
+    if answer.returncode:
+        raise DemoFailed(f"the second process failed: {answer.stderr.decode(errors='replace')}")
     results = msgspec.json.decode(answer.stdout)["results"]
     tally.check(question, results[0]["reports"], ["Linux\n"])

@@ -1,10 +1,12 @@
 """The command `orchestra`: its commands, and how an error becomes a line and a status."""
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from orchestra.cli import bench, demo, image, machines, requests, run
 from orchestra.cli.attend import Stopped
@@ -19,7 +21,20 @@ SIGNALLED = 128  # and the signal's number, as shells have it
 # typer brings a click of its own, or, until 0.25, needs the package
 ClickError: Any = typer.BadParameter.__mro__[2]
 
+
+class Commands(TyperGroup):
+    """All commands; Ctrl-C, where a command does not handle it, is the same everywhere."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Invoke a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Stopped(signal.SIGINT) from None
+
+
 app = typer.Typer(
+    cls=Commands,
     rich_markup_mode=None,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -85,16 +100,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Carry a command line out and return its exit status; errors are one line on stderr."""
     try:
         status = app(args=arguments, prog_name="orchestra", standalone_mode=False)
-    except (KeyboardInterrupt, typer.Abort):
-        return _failed("interrupted", SIGNALLED + 2)
     except Stopped as stopped:
         return _failed(str(stopped), SIGNALLED + stopped.number)
     except BaseExceptionGroup as group:
         error = _only_known(group)
         if error is None:
             raise
-        if isinstance(error, KeyboardInterrupt):
-            return _failed("interrupted", SIGNALLED + 2)
         return _report(error)
     except (OrchestraError, OSError, MemoryError, ClickError) as error:
         return _report(error)
@@ -125,7 +136,7 @@ def _failed(text: str, status: int) -> int:
 
 def _only_known(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
     """Find the error to report in a group, when nothing in it is a mistake of ours."""
-    known = (OrchestraError, OSError, MemoryError, KeyboardInterrupt)
+    known = (OrchestraError, OSError, MemoryError)
     expected, rest = group.split(known)
     if rest is not None or expected is None:
         return None
