@@ -89,6 +89,11 @@ class Job(Entry):
         self.hear: Callable[[deque[Event]], None] | None = None
         self.then: Callable[[Job], None] | None = None
 
+    @property
+    def brief(self) -> bool:
+        """Whether the next slice will probably end the job, and soon."""
+        return self.share.brief and not self.cycles
+
     def step(self, max_cycles: int) -> bool:
         """Go on for at most `max_cycles`; return whether the job is done."""
         raise NotImplementedError

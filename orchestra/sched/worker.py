@@ -28,6 +28,7 @@ __all__ = ["Clock", "Desk", "HostClock", "Place"]
 
 BATCH = 64
 HOLD_SECONDS = 1e-3
+SHORT_SHIFT = 3
 ABOVE_ALL = -1
 
 
@@ -197,12 +198,15 @@ class Desk:
     def _serve(self, place: Place, job: Job) -> None:
         """Give one slice."""
         cpu, now = self.clock.cpu, self.clock.now
-        place.brisk = job.share.brief
-        if not place.brisk and (self._inbox or self.planner.runnable):
+        budget = self.planner.slice_cycles(job)
+        place.brisk = job.brief
+        if place.brisk:
+            budget = max(budget >> SHORT_SHIFT, 1)  # it may be the long one among brief ones
+        elif self._inbox or self.planner.runnable:
             self._wake()  # nobody may have been woken for those, since we were there
         cycles, started, began = job.cycles, now(), cpu()
         try:
-            done = job.step(self.planner.slice_cycles(job))
+            done = job.step(budget)
         except BaseException as error:  # noqa: BLE001 - it belongs to the job's caller
             job.error, done = error, True
         seconds = cpu() - began
@@ -279,7 +283,7 @@ class Desk:
         """Whether what is put aside should not wait for the job that follows."""
         return (
             len(place.pending) >= BATCH
-            or not following.share.brief
+            or not following.brief
             or self.clock.now() - place.oldest > HOLD_SECONDS
         )
 

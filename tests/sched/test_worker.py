@@ -103,6 +103,21 @@ def test_a_job_is_told_at_once_when_a_long_slice_comes_next():
     assert told == [[brief]]
 
 
+def test_a_long_job_among_brief_ones_does_not_hold_them_up():
+    share = Share()
+    share.brief, share.cpu_seconds, share.seconds = True, 0.0, 0.0
+    long = run_job(FOREVER, share, pace="host", cycles_per_second=1e6)
+    with Office(2) as office:
+        office.desk.submit(long)
+        while not long.cycles:
+            pass
+        for n in range(50):
+            share.brief = True
+            office.desk.submit(run_job([Halt(n)], share))
+        office.wait(50)
+        assert not long.over
+
+
 def test_sleeping_workers_are_woken_by_a_job():
     with Office(3) as office:
         for n in range(300):
