@@ -87,7 +87,12 @@ class Tree:
         Pairs are hashed as they come: their bytes may change when the next is asked for.
         """
         pairs = pages.items() if isinstance(pages, Mapping) else pages
-        leaves = {number: ZEROS[0] if page is None else hash_page(page) for number, page in pairs}
+        return self.update_hashes(
+            {number: ZEROS[0] if page is None else hash_page(page) for number, page in pairs}
+        )
+
+    def update_hashes(self, leaves: Mapping[int, bytes]) -> Tree:
+        """Return the tree in which the pages have these hashes (`hash_page`)."""
         if not leaves:
             return self
         numbers = sorted(leaves)
@@ -145,7 +150,7 @@ class Tree:
 
 
 def _put(
-    node: _Node | None, numbers: list[int], leaves: dict[int, bytes], begin: int, end: int
+    node: _Node | None, numbers: list[int], leaves: Mapping[int, bytes], begin: int, end: int
 ) -> _Node | None:
     """Put the pages numbers[begin:end], ascending and at least one, into a node."""
     first, last = numbers[begin], numbers[end - 1]
@@ -197,7 +202,7 @@ def _put_pages(
     hashes: list[bytes],
     changed: list[int],
     numbers: list[int],
-    leaves: dict[int, bytes],
+    leaves: Mapping[int, bytes],
     begin: int,
     end: int,
 ) -> bool:
@@ -217,7 +222,7 @@ def _put_parts(
     changed: list[int],
     height: int,
     numbers: list[int],
-    leaves: dict[int, bytes],
+    leaves: Mapping[int, bytes],
     begin: int,
     end: int,
 ) -> bool:

@@ -26,14 +26,19 @@ FORMAT: Literal[1] = 1
 MAX_BYTES = 1 << 20
 _Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z", max_length=128)]
 _Number = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+_Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class ImageFile(Struct, frozen=True, forbid_unknown_fields=True):
-    """A file of whole pages that memory is mapped from; a `shared` one is written in place."""
+    """A file of whole pages that memory is mapped from; a `shared` one is written in place.
+
+    The `digest` of one that is not is what content.image_digest says of it, if it was asked.
+    """
 
     file: _Name
     length: _Number
     shared: bool = False
+    digest: _Hash | None = None
 
 
 class Extent(Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,7 +51,7 @@ class Extent(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Record(Struct, frozen=True, forbid_unknown_fields=True):
-    """All that machine.json says, but for its checksum."""
+    """All that machine.json says, but for its checksum; `root` is the root hash, if it is known."""
 
     id: str
     parent: str | None
@@ -58,6 +63,7 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True):
     deltas: tuple[_Name, ...]
     tohost: _Number | None = None
     fromhost: _Number | None = None
+    root: _Hash | None = None
     format: Literal[1] = FORMAT
 
 
