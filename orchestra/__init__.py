@@ -48,6 +48,7 @@ from orchestra.machine import (
     Yielded,
     load_config,
 )
+from orchestra.sched.console import ConsoleStream
 from orchestra.sched.fleet import Fleet, open_fleet
 from orchestra.sched.inspection import InspectPool
 
@@ -58,6 +59,7 @@ __all__ = [
     "BadImage",
     "Boot",
     "ConsoleOutput",
+    "ConsoleStream",
     "Devices",
     "Drive",
     "Event",

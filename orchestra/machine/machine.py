@@ -289,9 +289,9 @@ class Machine:
         if failure is not None:
             raise ValueError(f"{failure:#x} is not writable memory of this machine")
 
-    def console_output(self) -> bytes:
-        """Take what the guest printed since the last call."""
-        data = bytes(self._console)
+    def console_output(self, max_bytes: int | None = None) -> bytes:
+        """Take what the guest printed since the last call, or the first part of it."""
+        data = bytes(self._console[:max_bytes])
         del self._console[: len(data)]
         return data
 
