@@ -3,7 +3,7 @@
 Output:
 
     the machine is at cycle ... and holds alice 100
-    the snapshot links 3 files and copies none
+    how the snapshot came by its files: link
     the snapshot has the machine's digest: True
     a fork goes its own way: alice 100 here, alice 75 there
     the snapshot can be opened after the machine is deleted: alice 100
@@ -31,7 +31,7 @@ with tempfile.TemporaryDirectory() as name:
         print(f"the machine is at cycle {machine.cycle} and holds {accounts(machine)}")
 
         methods = machine.snapshot(folder / "snapshot").methods
-        print(f"the snapshot links {methods['link']} files and copies none")
+        print("how the snapshot came by its files:", *methods)
         with Machine.open(folder / "snapshot") as stored:
             same = stored.digest() == machine.digest()
             print("the snapshot has the machine's digest:", same)

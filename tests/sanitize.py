@@ -7,11 +7,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from orchestra.machine._native import lib
+
 from orchestra.errors import BackingFault
 from orchestra.guest import LEDGER
 from orchestra.guest.debian import debian_config, fetch, make_initramfs
 from orchestra.machine import Boot, Machine, MachineConfig, Yielded
-from orchestra.machine._native import lib
 
 
 def main() -> None:
