@@ -92,8 +92,11 @@ class Run:
             if isinstance(stop, Yielded) and stop.kind == "automatic":
                 _tell_event(stop, self.machine)
                 self.attendant.on_tick()
-            elif not (isinstance(stop, Idle) and self._input_came()):
+            elif not isinstance(stop, Idle):
                 return stop
+            elif not self._input_came():
+                signalled = self.attendant.signal is not None
+                return Interrupted(stop.cycle) if signalled else stop
 
     def to_stop_traced(self, lines: Any) -> Stop:
         """Do the same one instruction at a time, with a line for each."""

@@ -9,7 +9,7 @@ import pytest
 
 from orchestra.cli.attend import Attendant, Stopped
 from orchestra.errors import GuestError
-from orchestra.machine import Halted, Interrupted, Limits, Machine, Progress, ReachedCycle
+from orchestra.machine import Event, Halted, Interrupted, Limits, Machine, Progress, ReachedCycle
 from tests.cli.programs import LOOP, assemble, halt
 from tests.guests import bare_config, ready_ledger
 
@@ -104,11 +104,16 @@ def test_a_signal_undoes_an_advance():
 
 def test_a_request_brings_its_events_and_its_outcome():
     ledger = ready_ledger()
-    events: list[Progress] = []
+    events: list[Event] = []
     with Attendant() as attendant:
         outcome = attendant.serve(ledger, "advance", b"progress 4", None, events.append)
         assert outcome.accepted
-        assert [event.per_mille for event in events] == [250, 500, 750, 1000]
+        assert [event.per_mille for event in events if isinstance(event, Progress)] == [
+            250,
+            500,
+            750,
+            1000,
+        ]
         limits = Limits(max_cycles=10_000)
         outcome = attendant.serve(ledger, "advance", b"spin 1000000", limits, events.append)
     assert (outcome.status, outcome.cycles) == ("limit_exceeded", 10_000)
