@@ -153,4 +153,4 @@ class Tally:
                 f"{name}: {human_bytes(size['logical'])} long, {human_bytes(size['allocated'])} "
                 f"on disk, {human_bytes(size['own'])} of them its own"
             )
-        console.print(f"digest of the snapshot: {self.digest}")
+        console.print(f"digest of the snapshot: {self.digest}", soft_wrap=True)
