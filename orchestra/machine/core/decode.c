@@ -296,20 +296,26 @@ static bool runs_on(const board *b, const code_page *page, unsigned slot, bool w
     return again.n != 1;
 }
 
+// The operands stay: the operation that is storing to its own block may need them still.
+static void forget(operation *o) {
+    o->handler = interpreter_handlers()[OP_UNDECODED * 4];
+    o->n = 0;
+}
+
 // Forget what was decoded from these bytes, and every block that runs into them.
 void code_invalidate(const board *b, code_page *page, unsigned offset, unsigned length) {
-    const operation undecoded = {.handler = interpreter_handlers()[OP_UNDECODED * 4]};
+    const void *undecoded = interpreter_handlers()[OP_UNDECODED * 4];
     int first = (int)(offset >> 1) - 1, last = (int)((offset + length - 1) >> 1);
     if (first < 0) first = 0;
-    for (int slot = first; slot <= last; slot++) page->operations[slot] = undecoded;
+    for (int slot = first; slot <= last; slot++) forget(&page->operations[slot]);
     bool after = true, after2 = true; // were slot + 1 and slot + 2 forgotten?
     for (int slot = first - 1; slot >= 0 && (after || after2); slot--) {
         operation *o = &page->operations[slot];
         bool wide = (half_at(page, (unsigned)slot) & 3) == 3;
-        bool forget = (wide ? after2 : after) && o->handler != undecoded.handler &&
-                      runs_on(b, page, (unsigned)slot, wide);
-        if (forget) *o = undecoded;
+        bool runs_into =
+            (wide ? after2 : after) && o->handler != undecoded && runs_on(b, page, (unsigned)slot, wide);
+        if (runs_into) forget(o);
         after2 = after;
-        after = forget;
+        after = runs_into;
     }
 }

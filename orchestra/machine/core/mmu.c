@@ -348,6 +348,8 @@ static int store_with_care(machine *m, care_entry *c, uint8_t *host, uint64_t ph
             }
     }
     if (c->care & CARE_CODE) {
+        volatile uint8_t *first = host + offset; // if this faults it must be before anything is forgotten
+        *first = *first;
         code_invalidate(m->home, c->code, offset, size);
         result = STORE_LEAVE;
     }

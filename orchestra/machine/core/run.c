@@ -203,7 +203,7 @@ static outcome system_csrrci(machine *m, const operation *d, uint64_t pc) {
     if (!mmu_load(m, address, sizeof(type), &slow)) goto trap;                                               \
     type v = (type)slow;                                                                                     \
     put;                                                                                                     \
-    width = slots;                                                                                           \
+    width = slots, left = d->n;                                                                              \
     if (unlikely(m->attention)) goto leave_after;                                                            \
     NEXT(slots);
 
@@ -213,7 +213,7 @@ static outcome system_csrrci(machine *m, const operation *d, uint64_t pc) {
         HOST(type) = (type)(value);                                                                          \
         NEXT(slots);                                                                                         \
     }                                                                                                        \
-    width = slots;                                                                                           \
+    width = slots, left = d->n;                                                                              \
     switch (mmu_store(m, address, sizeof(type), (type)(value))) {                                            \
     case STORE_TRAP: goto trap;                                                                              \
     case STORE_LEAVE: goto leave_after;                                                                      \
@@ -289,7 +289,7 @@ static outcome system_csrrci(machine *m, const operation *d, uint64_t pc) {
 #define CONDITIONAL(type)                                                                                    \
     bool stored;                                                                                             \
     m->at = d;                                                                                               \
-    width = slots;                                                                                           \
+    width = slots, left = d->n;                                                                              \
     int result = mmu_store_conditional(m, A, sizeof(type), (type)B, &stored);                                \
     if (result == STORE_TRAP) goto trap;                                                                     \
     RD = !stored;                                                                                            \
@@ -309,7 +309,7 @@ static outcome system_csrrci(machine *m, const operation *d, uint64_t pc) {
     uint64_t slow;                                                                                           \
     if (!mmu_amo_load(m, address, sizeof(type), &slow)) goto trap;                                           \
     old = (type)slow;                                                                                        \
-    width = slots;                                                                                           \
+    width = slots, left = d->n;                                                                              \
     int result = mmu_store(m, address, sizeof(type), (type)(value));                                         \
     if (result == STORE_TRAP) goto trap;                                                                     \
     RD = (uint64_t)(int64_t)(signed_type)old;                                                                \
@@ -317,7 +317,7 @@ static outcome system_csrrci(machine *m, const operation *d, uint64_t pc) {
     NEXT(slots);
 #define SYSTEM(function)                                                                                     \
     m->at = d;                                                                                               \
-    width = slots;                                                                                           \
+    width = slots, left = d->n;                                                                              \
     switch (function(m, d, PC)) {                                                                            \
     case GO_LEAVE: goto leave_at_pc;                                                                         \
     case GO_TRAP: goto trap;                                                                                 \
@@ -370,7 +370,7 @@ static const void *const *interpreter(machine *m) {
     const operation *d;
     uint64_t delta, target;
     int64_t budget = m->budget;
-    unsigned width = 0;
+    int width = 0, left = 0; // of an operation that may end its block, or forget that it was decoded
 
     while (e->graveyard) {
         code_page *next = e->graveyard->next;
@@ -462,7 +462,7 @@ trap: // the operation d did not happen; it takes a cycle all the same
 
 leave_after: // d is done
     m->s.pc = PC + 2 * width;
-    budget += d->n - 1;
+    budget += left - 1;
 leave_at_pc:
     m->budget = budget;
     m->at = NULL;
