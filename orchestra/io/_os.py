@@ -106,6 +106,11 @@ def rename_new(source: Path, target: Path) -> None:
     _check(lib.io_rename_new(os.fsencode(source), os.fsencode(target)), target)
 
 
+def punch(fd: int, offset: int, length: int) -> bool:
+    """Give back a part of a file's blocks; False where the file system cannot."""
+    return int(lib.io_punch(fd, offset, length)) == 0
+
+
 class NativeMap:
     """A mapping of a file; `address` is that of the byte at the offset asked for."""
 

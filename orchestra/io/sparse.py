@@ -7,10 +7,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ._os import punch
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["PAGE", "allocated_bytes", "create_sparse", "data_segments"]
+__all__ = ["PAGE", "allocated_bytes", "create_sparse", "data_segments", "punch_hole"]
 
 PAGE = 4096
 
@@ -33,6 +35,14 @@ def create_sparse(path: Path | str, length: int) -> None:
 def allocated_bytes(path: Path | str) -> int:
     """Bytes of disk that the file occupies; blocks shared by reflinks are counted in each file."""
     return Path(path).stat().st_blocks * _STAT_BLOCK_BYTES
+
+
+def punch_hole(fd: int, offset: int, length: int) -> bool:
+    """Give back the blocks of a part of a file, which then reads as zeros; False where it cannot.
+
+    Source: fallocate(2), FALLOC_FL_PUNCH_HOLE.
+    """
+    return punch(fd, offset, length)
 
 
 def data_segments(fd: int) -> Iterator[tuple[int, int]]:

@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Delta",
-    "checksum_file",
     "checksum_page",
     "checksum_pages",
     "delta_tail",
     "map_part",
     "open_delta",
+    "survey_file",
     "write_delta",
 ]
 
@@ -50,6 +50,8 @@ READ_PAGES = 256  # of a file at a time
 # Against accidents, as all checksums of a folder; against malice there is the root hash.
 # Measured: 0.8 us a page, where BLAKE2b takes 3.6 and SHA-256 2.5.
 checksum_page = zlib.crc32
+ZEROS = bytes(PAGE_BYTES)
+ZERO_CHECKSUM = checksum_page(ZEROS)
 
 
 def _digest(data: bytes | memoryview) -> bytes:
@@ -61,7 +63,7 @@ def delta_tail(
 ) -> tuple[bytes, bytes]:
     """Give the header, and what stands behind the last slot: state, index, page checksums.
 
-    `checksums` are those of checksum_pages or checksum_file; without, the pages have none.
+    `checksums` are those of checksum_pages or survey_file; without, the pages have none.
     """
     index = _index_bytes(pages)
     head = HEADER.pack(
@@ -80,14 +82,22 @@ def checksum_pages(data: bytes | bytearray) -> bytes:
     return struct.pack(f"<{len(sums)}I", *sums)
 
 
-def checksum_file(fd: int, slots: int) -> bytes:
-    """Make the page checksums of a delta that is in its file already, all but header and tail."""
-    parts = []
+def survey_file(fd: int, slots: int) -> tuple[bytes, list[int]]:
+    """Look at the pages of a delta that are in its file already: their checksums, which are zeros.
+
+    Raises OSError where the file cannot be read.
+    """
+    parts, zeros = [], []
     for first in range(0, slots, READ_PAGES):
         count = min(slots - first, READ_PAGES) * PAGE_BYTES
-        data = os.pread(fd, count, PAGE_BYTES * (1 + first))
-        parts.append(checksum_pages(data.ljust(count, b"\0")))
-    return b"".join(parts)
+        data = os.pread(fd, count, PAGE_BYTES * (1 + first)).ljust(count, b"\0")
+        sums = checksum_pages(data)
+        parts.append(sums)
+        for index, (checksum,) in enumerate(struct.iter_unpack("<I", sums)):
+            start = index * PAGE_BYTES
+            if checksum == ZERO_CHECKSUM and data[start : start + PAGE_BYTES] == ZEROS:
+                zeros.append(first + index)
+    return b"".join(parts), zeros
 
 
 def _index_bytes(pages: Sequence[int]) -> bytes:

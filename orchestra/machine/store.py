@@ -19,13 +19,14 @@ import msgspec
 from orchestra.io import folder
 from orchestra.io.arena import Arena
 from orchestra.io.reflink import CloneResult, clone_file, link_file
+from orchestra.io.sparse import punch_hole
 
 from ._core import DEAD_SLOT, PAGE_BYTES, ZERO_PAGE
-from .delta import delta_tail, write_delta
+from .delta import delta_tail, survey_file, write_delta
 from .record import NAME, Extent, ImageFile, Record, write_record
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from ._core import Core
@@ -189,9 +190,17 @@ class Store:
         wanted, absorbed = self._absorb(fresh)
         core.adopt(sorted(wanted.difference(fresh)))
         core.checkpoint()  # from here on no page moves
-        slots = core.slots()
-        header, tail = delta_tail(slots, len(slots), core.state)
-        arena.finish(len(slots) * PAGE_BYTES, header, tail)
+        entries = core.slots()
+        slots = len(entries)
+        checksums, zeros = survey_file(arena.fileno(), slots)
+        for slot in zeros:  # their space is given back
+            if entries[slot] != DEAD_SLOT:
+                entries.append(entries[slot] | ZERO_PAGE)
+                entries[slot] = DEAD_SLOT
+        for first, count in _runs(zeros):
+            punch_hole(arena.fileno(), PAGE_BYTES * (1 + first), PAGE_BYTES * count)
+        header, tail = delta_tail(entries, slots, core.state, checksums)
+        arena.finish(slots * PAGE_BYTES, header, tail)
         if durable:
             arena.sync()
         path = self.directory / self._next_name()
@@ -343,6 +352,20 @@ def record_of_plan(plan: ImagePlan, directory: Path) -> Record:
         tohost=plan.tohost,
         fromhost=plan.fromhost,
     )
+
+
+def _runs(slots: list[int]) -> Iterator[tuple[int, int]]:
+    """Join ascending numbers into runs: (first, count)."""
+    first = count = 0
+    for slot in slots:
+        if count and slot == first + count:
+            count += 1
+            continue
+        if count:
+            yield first, count
+        first, count = slot, 1
+    if count:
+        yield first, count
 
 
 def _inode(path: Path) -> tuple[int, int]:

@@ -414,3 +414,24 @@ def test_a_stored_machine_keeps_only_the_layers_it_shows(tmp_path):
             machine.snapshot(tmp_path / f"{number}")
         assert Path("/proc/self/maps").read_text().count("/app/") < 20
         assert machine.inspect(b"balance alice").reports == (b"100",)
+
+
+def test_pages_of_zeros_take_no_room_in_a_folder(tmp_path):
+    """A guest, or its host, that writes zeros makes pages; sealing gives their space back."""
+    from orchestra.io.sparse import allocated_bytes
+
+    with ready_ledger(tmp_path / "app") as machine:
+        machine.write(0x8200_0000, b"x" * (4 << 20))
+        machine.write(0x8200_0000, bytes(4 << 20))
+        machine.write(0x8300_0000, b"x")
+        expected = machine.digest()
+        machine.snapshot(tmp_path / "snap")
+        assert machine.digest() == expected
+        machine.write(0x8200_0000, b"y")
+        changed = machine.digest()
+    assert sum(allocated_bytes(path) for path in (tmp_path / "snap").iterdir()) < 1 << 20
+    with Machine.open(tmp_path / "snap") as again:
+        assert again.digest() == expected
+        assert again.read(0x8200_0000, 4 << 20) == bytes(4 << 20)
+    with Machine.open(tmp_path / "app") as again:
+        assert again.digest() == changed

@@ -45,3 +45,4 @@ uint64_t io_arena_length(const struct io_arena *arena);
 uint64_t io_arena_chunks(const struct io_arena *arena, struct io_chunk *chunks, uint64_t room);
 
 int io_rename_new(const char *source, const char *target);
+int io_punch(int fd, uint64_t offset, uint64_t length);

@@ -73,5 +73,6 @@ uint64_t io_arena_chunks(const struct io_arena *arena, struct io_chunk *chunks, 
 // folder.c
 
 int io_rename_new(const char *source, const char *target);
+int io_punch(int fd, uint64_t offset, uint64_t length);
 
 #endif
