@@ -33,10 +33,10 @@ from orchestra.cli.options import (
 )
 from orchestra.cli.output import as_text, emit, human_count, human_seconds, note
 from orchestra.cli.progress import cycles_bar
+from orchestra.cli.signature import signature_range, write_signature
 from orchestra.cli.terminal import Terminal
 from orchestra.errors import BadConfig
 from orchestra.machine.config import MachineConfig
-from orchestra.machine.elf import load_elf
 from orchestra.machine.machine import Machine
 from orchestra.machine.stop import (
     YIELD_PROGRESS,
@@ -69,8 +69,6 @@ NAMES = {
     Interrupted: "interrupted",
     Idle: "idle",
 }
-SIGNATURE_BYTES = 4  # a line
-READ_BYTES = 1 << 20
 TRACE_LINES = 4096  # between two looks at console and progress
 
 
@@ -212,7 +210,7 @@ def run(
             made = _config_of(options)
             elf = made.boot.elf
             machine = stack.enter_context(_create(made, storage))
-        symbols = _signature_range(elf) if signature is not None else None
+        symbols = signature_range(elf) if signature is not None else None
         lines = stack.enter_context(trace.open("w")) if trace is not None else None
         attendant = stack.enter_context(Attendant())
         terminal = stack.enter_context(Terminal(sys.stderr if json else sys.stdout, feed=stdin))
@@ -224,7 +222,7 @@ def run(
         stop = one.to_stop() if lines is None else one.to_stop_traced(lines)
         result = _result(one, stop, machine.cycle - start)
         if symbols is not None and signature is not None:
-            _write_signature(machine, symbols, signature)
+            write_signature(machine, symbols, signature)
         status = _status(stop, until, attendant)
     if json:
         emit(result)
@@ -335,23 +333,3 @@ def _summary(result: dict[str, Any]) -> str:
     took = human_seconds(result["seconds"])
     speed = f", {human_count(result['mips'] * 1e6)} cycles/s" if result["mips"] else ""
     return f"{what} at cycle {result['cycle']} ({took}{speed})\ndigest {result['digest']}"
-
-
-def _signature_range(elf: Path | None) -> range:
-    if elf is None:
-        raise BadConfig("--signature", None, "an ELF program, whose symbols say where it is")
-    symbols = load_elf(elf).symbols
-    begin, end = symbols.get("begin_signature"), symbols.get("end_signature")
-    if begin is None or end is None or end < begin:
-        raise BadConfig("--signature", str(elf), "an ELF with begin_signature and end_signature")
-    return range(begin, end)
-
-
-def _write_signature(machine: Machine, where: range, path: Path) -> None:
-    """Write words as riscof compares them: little-endian, most significant digit first."""
-    with path.open("w") as file:
-        for start in range(where.start, where.stop, READ_BYTES):
-            data = machine.read(start, min(READ_BYTES, where.stop - start))
-            for offset in range(0, len(data), SIGNATURE_BYTES):
-                word = int.from_bytes(data[offset : offset + SIGNATURE_BYTES], "little")
-                file.write(f"{word:08x}\n")
