@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,7 +15,7 @@ from orchestra.io.sparse import allocated_bytes
 
 from ._core import DEAD_SLOT, PAGE_BYTES, ZERO_PAGE, state_cycle
 from .content import image_hashes, open_image, page_segments
-from .delta import READ_PAGES, checksum_page, open_delta
+from .delta import HEADER, READ_PAGES, checksum_page, open_delta
 from .layout import plan_layout
 from .merkle import Tree
 from .proof import STATE_ADDRESS, ZEROS, hash_page
@@ -24,7 +24,7 @@ from .store import TOP
 from .view import view_of_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from .delta import Delta
     from .record import Extent, ImageFile, Record
@@ -81,38 +81,47 @@ def verify_folder(
     if not directory.is_dir():
         raise BadImage(directory, "type", "no such folder", "the folder of a machine")
     with wait_lock(directory, "shared", wait_seconds):
-        return _Check(directory, progress or (lambda _done, _total: None)).report()
+        check = _Check(directory)
+        done = 0
+        with closing(check.steps()) as steps:
+            for length in steps:
+                done += length
+                if progress is not None:
+                    progress(done, max(done, check.total))
+        return check.report()
 
 
 class _Check:
     """A folder while it is read."""
 
-    def __init__(self, directory: Path, progress: Callable[[int, int], None]) -> None:
+    def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.progress = progress
+        self.record: Record | None = None
         self.flaws: list[BadImage] = []
         self.files: list[Checked] = []
         self.tree: Tree | None = None  # of what was read; None when it would mean nothing
-        self.done = self.total = 0
+        self.total = 0  # bytes to read, about
 
     def report(self) -> Report:
-        """Check everything and say what came of it."""
-        record = None
-        with self.noting(self.directory / NAME):
-            record = read_record(self.directory)
-        if record is not None:
-            self.check(record)
+        """Say what came of it."""
         return Report(
             self.directory,
-            None if record is None else record.cycle,
+            None if self.record is None else self.record.cycle,
             None if self.flaws or self.tree is None else self.tree.root.hex(),
             tuple(self.files),
             tuple(self.flaws),
-            () if record is None else self.strangers(record),
+            () if self.record is None else self.strangers(self.record),
             os.path.lexists(self.directory / TOP),
         )
 
-    def check(self, record: Record) -> None:
+    def steps(self) -> Generator[int]:
+        """Check everything; yields now and then how many bytes were read since."""
+        with self.noting(self.directory / NAME):
+            self.record = read_record(self.directory)
+        if self.record is not None:
+            yield from self.check(self.record)
+
+    def check(self, record: Record) -> Generator[int]:
         """Check what the record names, and whether it fits together."""
         path = self.directory / NAME
         memory: list[range] = []
@@ -127,10 +136,10 @@ class _Check:
         self.total += sum(self.length_of(name) for name in record.deltas)
         for image in record.images:
             if image.length:
-                self.check_image(image, record.extents)
+                yield from self.check_image(image, record.extents)
         state = None
         for name in record.deltas:
-            state = self.check_delta(name, memory)
+            state = yield from self.check_delta(name, memory)
         if state is None or self.flaws or self.tree is None:
             return
         self.tree = self.tree.update({STATE_ADDRESS // PAGE_BYTES: state})
@@ -140,7 +149,7 @@ class _Check:
         if record.root not in (None, root):
             self.note(BadImage(path, "root", record.root, f"{root}, that of the files"))
 
-    def check_image(self, image: ImageFile, extents: tuple[Extent, ...]) -> None:
+    def check_image(self, image: ImageFile, extents: tuple[Extent, ...]) -> Generator[int]:
         """Read an image where it has data; compare its digest, if there is one."""
         with self.noting(self.directory / image.file):
             path = folder.child(self.directory, image.file)
@@ -153,27 +162,29 @@ class _Check:
                     for extent in extents:
                         if extent.file == image.file:
                             self.put(_moved(hashes, extent))
-                    self.advance(len(hashes) * PAGE_BYTES)
+                    yield len(hashes) * PAGE_BYTES
             if image.digest not in (None, tree.root.hex()):
                 raise BadImage(path, "digest", tree.root.hex(), f"{image.digest}, the record's")
             compared = 0 if image.digest is None else pages
             self.files.append(Checked(image.file, "image", pages, compared))
 
-    def check_delta(self, name: str, memory: list[range]) -> bytes | None:
+    def check_delta(self, name: str, memory: list[range]) -> Generator[int, None, bytes | None]:
         """Read a delta and compare all checksums; returns its state, if it can be told."""
         state = None
         with self.noting(self.directory / name):
             delta = open_delta(folder.child(self.directory, name), is_memory=memory)
             state = delta.state
             try:
-                self.check_pages(delta)
+                yield from self.check_pages(delta)
             finally:
                 delta.mapping.close()
         return state
 
-    def check_pages(self, delta: Delta) -> None:
+    def check_pages(self, delta: Delta) -> Generator[int]:
         """Read the pages of a delta."""
         checksums = delta.read_checksums()
+        if any(delta.mapping.read(HEADER.size, PAGE_BYTES - HEADER.size)):
+            raise BadImage(delta.path, "header", "something behind its fields", "zeros")
         if len(set(delta.pages)) != len(delta.pages):
             raise BadImage(delta.path, "index", "a page twice", "every page once")
         slots = [entry for entry in delta.index if entry == DEAD_SLOT or not entry & ZERO_PAGE]
@@ -197,7 +208,7 @@ class _Check:
                     expected = f"checksum {checksums[slot]:08x}"
                     self.note(BadImage(delta.path, field, f"{checksum_page(page):08x}", expected))
             self.put(hashes)
-            self.advance(len(data))
+            yield len(data)
         if bad > FLAWS_OF_A_FILE:
             more = f"{bad - FLAWS_OF_A_FILE} more that differ"
             self.note(BadImage(delta.path, "pages", more, "their checksums"))
@@ -209,11 +220,6 @@ class _Check:
         """Lay pages over what was read before."""
         if self.tree is not None:
             self.tree = self.tree.update_hashes(hashes)
-
-    def advance(self, length: int) -> None:
-        """Tell how far it is."""
-        self.done += length
-        self.progress(self.done, max(self.done, self.total))
 
     def length_of(self, name: str) -> int:
         """Bytes of a file that are to be read, about; flaws are found later."""
