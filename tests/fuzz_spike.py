@@ -1,4 +1,4 @@
-"""Compare random programs on Spike and on us for as long as you like: `python -m tests.fuzz_spike`."""
+"""Compare random programs on Spike and on us, for as long as you like, by hand."""
 
 from __future__ import annotations
 

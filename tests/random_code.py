@@ -514,24 +514,28 @@ class Writer:
 
     def borrow(self) -> None:
         """Access memory with another mode's privilege."""
-        rng = self.rng
-        base = self.rng.choice((5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
-        self.code.op("ld", base, rng.choice(self.constants.wild), GP)
-        self.code.li(
-            28, MPRV_UPPER << 12 | rng.choice((0, 0x800, 0x1800)) | rng.getrandbits(2) << 18
-        )
-        self.code.li(29, 0x1800 | 3 << 18)
-        self.code.op("csrrc", 0, "mstatus", 29)
-        self.code.op("csrrs", 0, "mstatus", 28)
+        rng, code = self.rng, self.code
+        base = rng.choice((5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
+        status = MPRV_UPPER << 12 | rng.choice((0, 0x800, 0x1800)) | rng.getrandbits(2) << 18
+        code.op("ld", base, rng.choice(self.constants.wild), GP)
+        self._borrow(status)
         if rng.random() < 0.8:
             name, offset = rng.choice(PLAIN), self.immediate(4)
-            self.code.op(name, 0 if name in STORES else self.rd(), offset, base)
-            self.wipe(name, offset, base)
+            code.op(name, 0 if name in STORES else self.rd(), offset, base)
+            if name in STORES:
+                self._borrow(status)  # after a trap MPP is U
+                self.wipe(name, offset, base)
         else:
-            self.code.op("lr.d", self.rd(), base)
-            self.code.op("sc.d", self.rd(), self.rs(), base)
-        self.code.op("lui", 28, MPRV_UPPER)
-        self.code.op("csrrc", 0, "mstatus", 28)
+            code.op("lr.d", self.rd(), base)
+            code.op("sc.d", self.rd(), self.rs(), base)
+        code.op("lui", 28, MPRV_UPPER)
+        code.op("csrrc", 0, "mstatus", 28)
+
+    def _borrow(self, status: int) -> None:
+        self.code.li(29, 0x1800 | 3 << 18)
+        self.code.op("csrrc", 0, "mstatus", 29)
+        self.code.li(28, status)
+        self.code.op("csrrs", 0, "mstatus", 28)
 
     def again(self) -> None:
         """Return from a trap that never was, into the same mode."""
