@@ -245,6 +245,7 @@ class Machine:
         with self._exclusive():
             if not self._core.yielded:
                 raise MachineBusy("the guest does not wait for a request: run it to a manual yield")
+            self._store.open_top(self._core)
             self._core.write(RX_START, data, virtual=False)
             self._core.answer(reason << 32 | len(data))
 

@@ -157,7 +157,7 @@ class Store:
 
     def close(self, core: Core, *, reproducible: bool) -> None:
         """Seal what a backing machine has not sealed yet, and leave its folder clean."""
-        if self._arena is None:
+        if self.storage == "memory":
             return
         assert self.directory is not None
         _, absorbed = self._seal_top(core, durable=False)
@@ -177,7 +177,10 @@ class Store:
 
         Returns how many pages it holds, and the parts of the lineage that it makes superfluous.
         """
-        arena, self._sealed_now = self._arena, False
+        self._sealed_now = False
+        if self._arena is None and core.state != self._stored_state:  # registers were set
+            self.open_top(core)
+        arena = self._arena
         if arena is None:
             return 0, []
         assert self.directory is not None

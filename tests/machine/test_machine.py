@@ -435,3 +435,22 @@ def test_pages_of_zeros_take_no_room_in_a_folder(tmp_path):
         assert again.read(0x8200_0000, 4 << 20) == bytes(4 << 20)
     with Machine.open(tmp_path / "app") as again:
         assert again.digest() == changed
+
+
+def test_what_is_changed_before_the_first_run_is_kept(tmp_path):
+    with ready_ledger(tmp_path / "app"):
+        pass
+    with Machine.open(tmp_path / "app", storage="backing") as machine:
+        machine.send_response(b"mint alice 5")
+        stop = machine.run()
+        assert isinstance(stop, Yielded)
+        assert machine.receive_request() == b"1 mint alice 5"
+        machine.run()
+    with Machine.open(tmp_path / "app", storage="backing") as machine:
+        machine.registers["mscratch"] = 77
+        machine.snapshot(tmp_path / "snap")
+        machine.registers["mscratch"] = 78
+    for name, value in {"snap": 77, "app": 78}.items():
+        with Machine.open(tmp_path / name) as machine:
+            assert machine.registers["mscratch"] == value
+            assert machine.inspect(b"balance alice").reports == (b"5",)

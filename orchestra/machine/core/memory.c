@@ -256,7 +256,7 @@ void memory_release(machine *m) {
 // The machine's file for new pages; only before anything was written since the last seal.
 bool machine_set_arena(machine *m, arena_grow grow, void *context) {
     memory *mem = &m->memory;
-    arena *a = arena_new(grow, context);
+    arena *a = mem->nodes ? NULL : arena_new(grow, context);
     if (!a) return false;
     arena_release(mem->top);
     mem->top = a;
