@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .proof import (
     HEIGHT,
@@ -30,7 +30,7 @@ from .proof import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-__all__ = ["Page", "StateHash", "Tree", "root_of"]
+__all__ = ["Page", "Tree", "root_of", "with_state"]
 
 Page = bytes | bytearray | memoryview
 
@@ -263,44 +263,15 @@ def _hash_of(node: _Node | None, height: int, number: int) -> bytes:
     return ZEROS[height]
 
 
-class _Core(Protocol):
-    """What is asked of `_core.Core`."""
-
-    def collect(self) -> Iterable[tuple[int, Page]]: ...
-    @property
-    def state(self) -> bytes: ...
-
-
-class StateHash:
-    """The root hash of one machine, kept up with what it wrote.
-
-    `tree` may be another at any time: after a rollback the earlier one, in a fork the origin's.
-    Empty, as no machine's is, it stands for one that is not known yet.
-    """
-
-    def __init__(self, tree: Tree | None = None) -> None:
-        self.tree = tree or Tree.empty()
-
-    def refresh(self, core: _Core, changed: Iterable[tuple[int, Page]] | None = None) -> bytes:
-        """Return the root; `changed` are all pages that may differ since the last time.
-
-        Costs O(changed). The first time, or without `changed`, all of the machine is collected.
-        """
-        tree = self.tree
-        if changed is None or tree == Tree.empty():
-            tree, changed = Tree.empty(), core.collect()
-        self.tree = tree.update(_with_state(changed, core.state))
-        return self.tree.root
-
-
-def root_of(pages: Iterable[tuple[int, Page]], state: bytes) -> bytes:
+def root_of(pages: Iterable[tuple[int, Page | None]], state: bytes) -> bytes:
     """Return the root hash of a machine with these pages, the rest zeros, and this state."""
-    return Tree.empty().update(_with_state(pages, state)).root
+    return Tree.empty().update(with_state(pages, state)).root
 
 
-def _with_state(
-    pages: Iterable[tuple[int, Page]], state: bytes
+def with_state(
+    pages: Iterable[tuple[int, Page | None]], state: bytes
 ) -> Iterator[tuple[int, Page | None]]:
+    """Add the state's page to those of memory; ValueError when it is among these."""
     for number, page in pages:
         if number == STATE_PAGE:
             raise ValueError(f"page {number:#x} is the place of the state, not of memory")
