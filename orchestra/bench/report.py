@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
     from rich.table import Table
 
-__all__ = ["Report", "Row", "describe_host", "make_table"]
+__all__ = ["RATES", "Report", "Row", "describe_host", "print_tables"]
 
 RATES = {"wall": "op/s", "cpu": "op/cpu-s"}  # by the clock they are counted with
 
@@ -107,17 +110,26 @@ def _processor() -> str:
     return names[0] if names else platform.processor()
 
 
-def make_table(report: Report) -> Table:
-    """Put the rows into a table, a column for each file system; wide where there are several."""
+def print_tables(report: Report, console: Console) -> None:
+    """Print a column for each file system, in one table if it is not too wide."""
+    filesystems = list(dict.fromkeys(row.filesystem for row in report.rows))
+    table = _make_table(report, filesystems)
+    if console.measure(table).maximum <= console.width:
+        console.print(table)
+        return
+    for filesystem in filesystems:
+        console.print(_make_table(report, [filesystem]))
+
+
+def _make_table(report: Report, filesystems: Sequence[str | None]) -> Table:
     from rich.table import Table
 
-    filesystems = list(dict.fromkeys(row.filesystem for row in report.rows))
     table = Table(title=f"{report.benchmark}: median (spread)", title_justify="left")
-    table.add_column("row", no_wrap=True)
-    table.add_column("unit", no_wrap=True)
+    table.add_column("row", overflow="fold")
+    table.add_column("unit")
     for filesystem in filesystems:
-        table.add_column(filesystem or "", justify="right", no_wrap=True)
-        table.add_column("line", justify="right", no_wrap=True)
+        table.add_column(filesystem or "", justify="right", overflow="fold")
+        table.add_column("line", justify="right")
     by_place = {(row.name, row.filesystem): row for row in report.rows}
     for name, unit in dict.fromkeys((row.name, row.unit) for row in report.rows):
         cells = [_cells(by_place.get((name, filesystem))) for filesystem in filesystems]

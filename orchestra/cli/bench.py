@@ -1,17 +1,25 @@
 """`orchestra bench`: measure this machine, and compare with the lines that orchestra draws."""
 
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestra.cli.attend import Stopped
 from orchestra.cli.options import Json, examples
 from orchestra.cli.output import emit, note
-from orchestra.cli.progress import Steps
+from orchestra.cli.progress import on_terminal
 from orchestra.errors import BadConfig
 from orchestra.machine.config import parse_size
+
+if TYPE_CHECKING:
+    from orchestra.bench.report import Report
 
 __all__ = ["EXAMPLES", "bench_app"]
 
@@ -20,6 +28,7 @@ EXAMPLES = examples(
     "orchestra bench storage --dir /var/tmp --json   the same, as one JSON document",
 )
 BELOW_LINE = 1
+FILE_COLUMNS = 200  # of a table that goes to a file or a pipe
 
 
 class ClockKind(StrEnum):
@@ -82,7 +91,6 @@ def storage(
     the disk. Exits with 1 when a row is not at its line.
     """
     from orchestra.bench.chart import draw_storage, require_plotting
-    from orchestra.bench.report import make_table
     from orchestra.bench.storage import StorageOptions, bench_storage
 
     options = StorageOptions(
@@ -98,23 +106,52 @@ def storage(
         raise BadConfig("--dir", str(directory), "a folder that exists")
     if plot is not None:
         require_plotting()
-    with Steps() as steps:
-        report = bench_storage(directory, options, steps.step, kinds)
+    with _signals():
+        report = bench_storage(directory, options, _announce, kinds)
     if plot is not None:
         draw_storage(report, plot)
     if json:
         emit(report.as_json())
     else:
-        from rich.console import Console
-
-        console = Console()
-        if not console.is_terminal:
-            console.width = 200
-        console.print(make_table(report))
+        _print(report)
     below = [f"{row.filesystem} {row.name}" for row in report.rows if not row.ok]
     if below:
         note(f"below their lines: {', '.join(below)}")
     return BELOW_LINE if below else 0
+
+
+def _announce(text: str) -> AbstractContextManager[object]:
+    if on_terminal():
+        from rich.console import Console
+
+        return Console(stderr=True).status(text)
+    note(f"{text} ...")
+    return nullcontext()
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Let SIGTERM unwind too, that nothing stays mounted."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise Stopped(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _print(report: "Report") -> None:
+    from rich.console import Console
+
+    from orchestra.bench.report import print_tables
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = FILE_COLUMNS
+    print_tables(report, console)
 
 
 def _kinds(text: str | None) -> tuple[str, ...]:
