@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RATES", "Report", "Row", "describe_host", "print_tables"]
 
+UNLIMITED = 10_000  # columns
 RATES = {"wall": "op/s", "cpu": "op/cpu-s"}  # by the clock they are counted with
 
 
@@ -114,7 +115,8 @@ def print_tables(report: Report, console: Console) -> None:
     """Print a column for each file system, in one table if it is not too wide."""
     filesystems = list(dict.fromkeys(row.filesystem for row in report.rows))
     table = _make_table(report, filesystems)
-    if console.measure(table).maximum <= console.width:
+    wide = console.options.update_width(UNLIMITED)
+    if console.measure(table, options=wide).maximum <= console.width:
         console.print(table)
         return
     for filesystem in filesystems:
