@@ -444,6 +444,18 @@ class Core:
         lib.machine_unstored(self.pointer, pages, count)
         return ffi.unpack(pages, count) if count else []
 
+    def take_changed(self) -> set[int] | None:
+        """Take the pages that may have changed since the last call; None: any may (the first time).
+
+        Shared ranges, which are written in place, are not among them.
+        """
+        count = lib.machine_take_changed(self.pointer, ffi.NULL, 0)
+        if count == FOREVER:
+            return None
+        pages = ffi.new("uint64_t[]", count)
+        lib.machine_take_changed(self.pointer, pages, count)
+        return set(ffi.unpack(pages, count)) if count else set()
+
     def gather(self, addresses: Sequence[int]) -> tuple[bytearray, list[bool]]:
         """Copy whole pages together; those of zeros are left out, and marked in the list."""
         count = len(addresses)

@@ -22,9 +22,11 @@ from orchestra.io.lock import try_lock, wait_lock
 from ._core import CONSOLE_BYTES, FOREVER, PAGE_BYTES, Core
 from .image import plan_images
 from .layout import RX_LENGTH, RX_START, TX_LENGTH, TX_START
+from .proof import PAGE_LOG2_SIZE
 from .record import read_record
 from .registers import Registers
 from .request import Limits, Outcome, Request, RequestKind
+from .state_hash import StateHash
 from .stop import ConsoleOutput, ReachedCycle, Stop
 from .store import TOP, SnapshotResult, Storage, Store, create_folder
 from .view import View, view_of_folder, view_of_plan
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from .config import MachineConfig
     from .image import ImagePlan
     from .layout import Layout
+    from .proof import Proof
 
 __all__ = ["Machine", "SnapshotResult", "Storage"]
 
@@ -60,6 +63,8 @@ class Machine:
         self._input = bytearray()
         self.reproducible = reproducible
         self.registers = Registers(core)
+        self._state_hash: StateHash | None = None
+        self._changed: set[int] = set()  # pages that it does not know yet
 
     # making one
 
@@ -321,7 +326,12 @@ class Machine:
         with self._exclusive():
             core = Core(self._core.seal())
             store = self._store.fork()
+            changed = self._take_changed()
         copy = type(self)(self._view, store, core, reproducible=self.reproducible)
+        if self._state_hash is not None:
+            core.take_changed()  # from here on
+            copy._state_hash = self._state_hash.fork()  # noqa: SLF001 - one of us
+            copy._changed = changed.copy()  # noqa: SLF001
         if self._input:
             copy.console_input(bytes(self._input))
         return copy
@@ -337,6 +347,47 @@ class Machine:
                 total.update(number.to_bytes(8, "little"))
                 total.update(page)
         return total.hexdigest()
+
+    def root_hash(self) -> str:
+        """Return the root of a Merkle tree over all memory and the state (see proof.py).
+
+        The first call hashes everything, later ones what changed. Raises BackingFault.
+        """
+        with self._exclusive():
+            return self._hashed().tree.root.hex()
+
+    def proof(self, address: int, log2_size: int) -> Proof:
+        """Prove to whoever knows the root hash what 2**log2_size bytes of memory are.
+
+        `address` is a multiple of that size, which is 8 bytes or more; see `Proof.verify`.
+        """
+        with self._exclusive():
+            tree = self._hashed().tree
+            page = None
+            if log2_size < PAGE_LOG2_SIZE:
+                found = self._core.read(address & -PAGE_BYTES, PAGE_BYTES, virtual=False)
+                page = None if isinstance(found, int) else found
+            return tree.proof(address, log2_size, page)
+
+    def _hashed(self) -> StateHash:
+        changed = self._take_changed()
+        if self._state_hash is None:
+            self._core.take_changed()  # from here on
+            fresh = StateHash()
+            fresh.refresh(self._core)
+            self._state_hash = fresh
+        else:
+            for item in self.layout.memory:
+                if item.shared:  # written in place, which nobody tracks
+                    changed.update(range(item.start // PAGE_BYTES, item.end // PAGE_BYTES))
+            self._state_hash.refresh(self._core, changed)
+        changed.clear()
+        return self._state_hash
+
+    def _take_changed(self) -> set[int]:
+        if self._state_hash is not None:
+            self._changed |= self._core.take_changed() or set()
+        return self._changed
 
     def snapshot(self, directory: Path | str, *, durable: bool = False) -> SnapshotResult:
         """Publish the machine's state as a new folder, whole or not at all, and go on running.

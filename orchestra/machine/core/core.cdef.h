@@ -112,6 +112,7 @@ typedef struct {
 } gather_call;
 void machine_gather_pages(gather_call *call);
 uint64_t machine_unstored(machine *m, uint64_t *pages, uint64_t capacity);
+uint64_t machine_take_changed(machine *m, uint64_t *pages, uint64_t capacity);
 uint64_t machine_slots(machine *m, uint64_t *pages, uint64_t capacity);
 
 bool machine_register(machine *m, unsigned number, uint64_t *value);

@@ -134,7 +134,10 @@ typedef struct { // the memory of one machine: a base layer and its own top
     node *root, *nodes, *spare;
     uint64_t epoch;
     arena *top;
-    uint64_t first; // slots of top from here on are ours alone
+    uint64_t first;    // slots of top from here on are ours alone
+    uint64_t *changed; // pages of earlier tops, since somebody asked
+    uint64_t changed_count, changed_capacity;
+    bool tracking;
 } memory;
 
 uint8_t *memory_peek(machine *m, uint64_t page);             // host address for reading; never NULL
@@ -503,6 +506,7 @@ void machine_access(access_call *call);
 void machine_collect_pages(collect_call *call);
 void machine_gather_pages(gather_call *call);
 uint64_t machine_unstored(machine *m, uint64_t *pages, uint64_t capacity);
+uint64_t machine_take_changed(machine *m, uint64_t *pages, uint64_t capacity);
 uint64_t machine_slots(machine *m, uint64_t *pages, uint64_t capacity);
 machine *machine_new(layer *base);
 void machine_free(machine *m);

@@ -225,6 +225,41 @@ void layer_set_stored(layer *l) { l->stored = true; }
 
 // a machine's memory
 
+// Remember that these slots' pages have changed, for whoever asks with machine_take_changed.
+static void note_changed(memory *mem, const arena *a, uint64_t first, uint64_t end) {
+    if (!mem->tracking || first >= end) return;
+    uint64_t count = end - first;
+    if (mem->changed_count + count > mem->changed_capacity) {
+        uint64_t capacity = (mem->changed_count + count) * 2;
+        uint64_t *changed = realloc(mem->changed, capacity * sizeof *changed);
+        if (!changed) {
+            mem->tracking = false; // the next one to ask must look at everything
+            return;
+        }
+        mem->changed = changed;
+        mem->changed_capacity = capacity;
+    }
+    memcpy(mem->changed + mem->changed_count, a->pages + first, count * sizeof *mem->changed);
+    mem->changed_count += count;
+}
+
+// Start to track, and take the pages that may have changed since the last call, some of them twice; ~0 when
+// that is not known. With too little room nothing is taken, and the count says how much is needed.
+uint64_t machine_take_changed(machine *m, uint64_t *pages, uint64_t capacity) {
+    memory *mem = &m->memory;
+    if (!mem->tracking) {
+        mem->tracking = true;
+        mem->changed_count = 0;
+        return ~0ull;
+    }
+    uint64_t open = mem->top ? mem->top->used - mem->first : 0, count = mem->changed_count + open;
+    if (count > capacity || !count) return count;
+    if (mem->changed_count) memcpy(pages, mem->changed, mem->changed_count * sizeof *pages);
+    if (open) memcpy(pages + mem->changed_count, mem->top->pages + mem->first, open * sizeof *pages);
+    mem->changed_count = 0;
+    return count;
+}
+
 void memory_attach(machine *m, layer *base) {
     memory *mem = &m->memory;
     mem->base = layer_hold(base);
@@ -241,7 +276,9 @@ void memory_drop_top(machine *m) {
         mem->spare = n;
     }
     mem->root = mem->base->root;
-    if (mem->top) mem->top->used = mem->first;
+    if (!mem->top) return;
+    note_changed(mem, mem->top, mem->first, mem->top->used);
+    mem->top->used = mem->first;
 }
 
 void memory_release(machine *m) {
@@ -250,6 +287,7 @@ void memory_release(machine *m) {
     nodes_free(mem->spare);
     arena_release(mem->top);
     layer_release(mem->base);
+    free(mem->changed);
     memset(mem, 0, sizeof *mem);
 }
 
@@ -277,6 +315,7 @@ static bool merge_down(machine *m) {
         host = page_below(m->home, base->root, a->pages[slot]);
         (void)*host;
     }
+    note_changed(mem, a, mem->first, a->used);
     for (uint64_t slot = mem->first; slot < a->used; slot++) {
         uint64_t page = a->pages[slot];
         uint8_t *source = arena_address(a, slot);
@@ -323,6 +362,7 @@ layer *memory_seal(machine *m, bool stored) {
     l->stored = stored;
     if (mem->top) {
         __atomic_add_fetch(&mem->top->references, 1, __ATOMIC_RELAXED);
+        note_changed(mem, mem->top, mem->first, mem->top->used);
         l->pages = mem->top;
         l->first = mem->first;
         l->end = mem->first = mem->top->used;
