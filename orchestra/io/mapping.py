@@ -11,6 +11,7 @@ from orchestra.errors import BackingFault, BadImage, MachineClosed
 
 from . import fault
 from ._os import Fault, NativeMap, check_pid, copy_guarded, path_of
+from .sparse import PAGE, data_segments
 
 __all__ = ["Mapping", "Mode", "map_file"]
 
@@ -26,6 +27,7 @@ class Mapping:
 
     def __init__(self, fd: int, path: Path, *, offset: int, length: int, mode: Mode) -> None:
         self.path, self.offset, self.length, self.mode = path, offset, length, mode
+        self._segments = _segments(fd) if mode == "read" else None
         self._pid = os.getpid()
         self._map: NativeMap | None = None
         backing = fault.Backing.of(path, fd, written=mode == "shared")
@@ -50,6 +52,23 @@ class Mapping:
     def writable(self) -> bool:
         """Whether its memory may be stored to (in a private mapping the file never sees it)."""
         return self.mode != "read"
+
+    def populated(self, start: int, length: int) -> list[tuple[int, int]]:
+        """List the runs of pages (byte of the mapping, length) in a part that are not holes.
+
+        As it was when the file was mapped, and everything for a mapping that may be written.
+        """
+        if self._segments is None:
+            return [(start, length)]
+        runs: list[tuple[int, int]] = []
+        for low, high in self._segments:
+            first = max(low - self.offset, start) & -PAGE
+            last = min(-(-(high - self.offset) // PAGE) * PAGE, start + length)
+            if runs and first < sum(runs[-1]):  # blocks may be smaller than pages
+                first = sum(runs[-1])
+            if first < last:
+                runs.append((first, last - first))
+        return runs
 
     def read(self, offset: int, length: int) -> bytes:
         """Copy `length` bytes from byte `offset` on; BackingFault when they cannot be read."""
@@ -101,6 +120,13 @@ class Mapping:
     def __repr__(self) -> str:
         end = self.offset + self.length
         return f"<Mapping {self.mode} {str(self.path)!r} {self.offset:#x}..{end:#x}>"
+
+
+def _segments(fd: int) -> tuple[tuple[int, int], ...] | None:
+    status = os.fstat(fd)
+    if status.st_blocks * 512 >= status.st_size:
+        return None
+    return tuple(data_segments(fd))
 
 
 def map_file(

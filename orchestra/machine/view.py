@@ -110,6 +110,16 @@ def make_board(
     return board
 
 
+def _mapped(
+    mapping: Mapping, offset: int, address: int, length: int, *, shared: bool
+) -> list[tuple[int, int, int, bool]]:
+    """Give the extents of a part of a file; holes need none."""
+    return [
+        (address + start - offset, count, mapping.address + start, shared)
+        for start, count in mapping.populated(offset, length)
+    ]
+
+
 def view_of_plan(plan: ImagePlan, locks: list[Lock]) -> View:
     """Map the user's own files; nothing is copied but the edges of pages."""
     mappings: dict[str, Mapping] = {}
@@ -121,8 +131,9 @@ def view_of_plan(plan: ImagePlan, locks: list[Lock]) -> View:
         source.name for source in plan.sources if mappings[source.name].mode == "shared"
     }
     extents = [
-        (address, length, mappings[name].address + offset, name in shared_names)
+        part
         for name, offset, address, length in plan.extents
+        for part in _mapped(mappings[name], offset, address, length, shared=name in shared_names)
     ]
     board = make_board(plan.config, plan.layout, extents, plan.tohost, plan.fromhost)
     layer = Layer.build(board, None, board.reset_state(plan.entry, DTB_START))
@@ -180,8 +191,7 @@ def _board_of(directory: Path, record: Record, layout: Layout, mappings: list[Ma
             for item in layout.memory
         ):
             raise BadImage(path, "extents.address", hex(extent.address), "a place in memory")
-        host = mapping.address + extent.offset
-        extents.append((extent.address, extent.length, host, shared))
+        extents += _mapped(mapping, extent.offset, extent.address, extent.length, shared=shared)
     return make_board(record.config, layout, extents, record.tohost, record.fromhost)
 
 

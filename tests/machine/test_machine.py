@@ -454,3 +454,26 @@ def test_what_is_changed_before_the_first_run_is_kept(tmp_path):
         with Machine.open(tmp_path / name) as machine:
             assert machine.registers["mscratch"] == value
             assert machine.inspect(b"balance alice").reports == (b"5",)
+
+
+def test_a_drive_of_a_terabyte_of_holes_costs_its_data(tmp_path):
+    """Nothing goes through the holes of an image: not a snapshot, a digest, or a root hash."""
+    from orchestra.machine import Drive
+
+    image = tmp_path / "drive.img"
+    with image.open("wb") as file:
+        file.truncate(1 << 40)
+        for place in (0, 4096 * 5 + 100, 1 << 39, (1 << 40) - 1):
+            file.seek(place)
+            file.write(b"%d" % (place % 7))
+    config = ledger_config(drives=(Drive("data", path=image),))
+    with Machine.create(config, tmp_path / "app") as machine:
+        start = machine.layout.range("data").start
+        assert machine.read(start + (1 << 39), 2) == b"%d\0" % ((1 << 39) % 7)
+        assert machine.read(start + 4096 * 5 + 99, 3) == b"\0%d\0" % ((4096 * 5 + 100) % 7)
+        assert machine.read(start + (1 << 40) - 1, 1) == b"%d" % (((1 << 40) - 1) % 7)
+        machine.write(start + (1 << 38), b"in a hole")
+        expected, root = machine.digest(), machine.root_hash()
+        machine.snapshot(tmp_path / "snap")
+    with Machine.open(tmp_path / "snap") as again:
+        assert (again.digest(), again.root_hash()) == (expected, root)
