@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def build(name: str, root: Path) -> Path:
 
 BuildHook: Any = object
 if __name__ != "__main__":  # hatchling is there only when it builds a wheel
-    from hatchling.builders.hooks.plugin.interface import BuildHookInterface as BuildHook
+    BuildHook = import_module("hatchling.builders.hooks.plugin.interface").BuildHookInterface
 
 
 class Extensions(BuildHook):  # type: ignore[misc]
