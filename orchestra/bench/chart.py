@@ -52,7 +52,9 @@ def draw_storage(report: Report, path: Path) -> None:
     panels[0][0].invert_yaxis()
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
-    figure.suptitle("operations per second, each advancing 1000 cycles", fontsize=11)
+    cpu = any(row.unit == RATES["cpu"] for row in report.rows)
+    seconds = "second of processor time" if cpu else "second"
+    figure.suptitle(f"operations per {seconds}, each advancing 1000 cycles", fontsize=11)
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
 
