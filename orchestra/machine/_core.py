@@ -280,6 +280,7 @@ class Core:
 
     def __init__(self, layer: Layer) -> None:
         self._pointer = _need(lib.machine_new(layer.pointer))
+        self._state_of = lib.machine_state(self._pointer)
         self._run = ffi.new("run_call *")
         self._seal_call = ffi.new("seal_call *")
 
@@ -318,7 +319,7 @@ class Core:
         return self._stop(call.stop)
 
     def _stop(self, stop: int) -> Stop:
-        state = lib.machine_state(self.pointer)
+        state = self._state
         cycle = state.cycle
         match stop:
             case 1:
@@ -359,25 +360,35 @@ class Core:
         """Make the run in progress, or the next one, return; callable from any thread."""
         lib.machine_interrupt(self.pointer)
 
+    def clear_interrupt(self) -> None:
+        """Forget an interrupt that nobody has met yet."""
+        lib.machine_clear_interrupt(self.pointer)
+
+    @property
+    def _state(self) -> Any:
+        if self._pointer is None:
+            raise MachineClosed("this machine is closed")
+        return self._state_of
+
     @property
     def cycle(self) -> int:
         """The machine's clock."""
-        return int(lib.machine_state(self.pointer).cycle)
+        return int(self._state.cycle)
 
     @property
     def yielded(self) -> bool:
         """Whether the guest waits for a response."""
-        return bool(lib.machine_state(self.pointer).yielded)
+        return bool(self._state.yielded)
 
     @property
     def yield_length(self) -> int:
         """How many bytes the last yield left in the tx buffer."""
-        return int(lib.machine_state(self.pointer).stop_data) & 0xFFFFFFFF
+        return int(self._state.stop_data) & 0xFFFFFFFF
 
     @property
     def state(self) -> bytes:
         """All of the machine except its memory."""
-        return bytes(ffi.buffer(lib.machine_state(self.pointer)))
+        return bytes(ffi.buffer(self._state))
 
     def answer(self, fromhost: int) -> bool:
         """Let a machine that waits at a manual yield go on; False when it does not wait."""

@@ -221,6 +221,10 @@ class Machine:
         """Make the run in progress, or the next one, return Interrupted; from any thread."""
         self._core.interrupt()
 
+    def clear_interrupt(self) -> None:
+        """Forget an `interrupt` that came too late to stop anything."""
+        self._core.clear_interrupt()
+
     def trace(self, until: int | None = None, *, max_cycles: int | None = None) -> Iterator[str]:
         """Run instruction by instruction; yield a line for each, like Spike's commit log."""
         from .trace import lines

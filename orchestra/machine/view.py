@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -52,17 +53,20 @@ class View:
     directory: Path | None = None
     plan: ImagePlan | None = None  # when there is no folder
     users: int = 0
+    counting: threading.Lock = field(default_factory=threading.Lock)
 
     def acquire(self) -> View:
         """Count one more machine."""
-        self.users += 1
+        with self.counting:
+            self.users += 1
         return self
 
     def release(self) -> None:
         """Count one machine less; the last one unmaps and unlocks."""
-        self.users -= 1
-        if self.users:
-            return
+        with self.counting:
+            self.users -= 1
+            if self.users:
+                return
         del self.layer, self.board
         for mapping in self.mappings:
             mapping.close()

@@ -158,12 +158,15 @@ static outcome system_csrrci(machine *m, const operation *d, uint64_t pc) {
         d += slots;                                                                                          \
         goto * d->handler;                                                                                   \
     } while (0)
+// Handler first, then n: another thread may be publishing this very operation (decode.c).
 #define ENTER                                                                                                \
     do {                                                                                                     \
-        budget -= d->n;                                                                                      \
+        const void *handler = __atomic_load_n(&d->handler, __ATOMIC_ACQUIRE);                                \
+        charge = d->n;                                                                                       \
+        budget -= charge;                                                                                    \
         if (unlikely(budget < 0)) goto exhausted;                                                            \
         m->budget = budget;                                                                                  \
-        goto * d->handler;                                                                                   \
+        goto *handler;                                                                                       \
     } while (0)
 #define GO_TO(address)                                                                                       \
     do {                                                                                                     \
@@ -369,6 +372,7 @@ static const void *const *interpreter(machine *m) {
     const fetch_entry *const fetch = e->fetch[m->s.privilege];
     const operation *d;
     uint64_t delta, target;
+    unsigned charge = 0; // of the block entered last
     int64_t budget = m->budget;
     int width = 0, left = 0; // of an operation that may end its block, or forget that it was decoded
 
@@ -393,8 +397,11 @@ static const void *const *interpreter(machine *m) {
 #undef OP
 
 undecoded : { // charges for itself once it is decoded
-    m->at = d;
     uint64_t pc = PC;
+    budget += charge; // 0, unless it was decoded meanwhile
+    m->budget = budget;
+    m->at = NULL;
+    m->s.pc = pc;
     unsigned slot = (pc & 4095) / 2;
     code_page *page = (code_page *)((char *)(d - slot) - offsetof(code_page, operations));
     decode_block(m->home, page, slot);
@@ -408,7 +415,7 @@ step_done:
     GO_TO(PC);
 
 exhausted: // the block does not fit into what is left: run it instruction by instruction
-    budget += d->n;
+    budget += charge;
     m->budget = budget;
 step : { // one instruction, outside its block
     uint32_t raw;
