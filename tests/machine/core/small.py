@@ -24,6 +24,7 @@ def bare(code: Code, data: dict[int, bytes] | None = None, *, sealed: bool = Fal
     for address, part in (data or {}).items():
         machine.write(address, part)
     machine.registers["pc"] = code.address
+    machine.registers["a1"] = 0  # the device tree's address, which is of no use here
     if sealed:
         machine.checkpoint()
     return machine
