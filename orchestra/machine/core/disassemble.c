@@ -8,7 +8,10 @@ static const char *const f_names[32] = {"ft0", "ft1", "ft2",  "ft3",  "ft4", "ft
                                         "fs0", "fs1", "fa0",  "fa1",  "fa2", "fa3", "fa4",  "fa5",
                                         "fa6", "fa7", "fs2",  "fs3",  "fs4", "fs5", "fs6",  "fs7",
                                         "fs8", "fs9", "fs10", "fs11", "ft8", "ft9", "ft10", "ft11"};
-static const char *const rounding[8] = {"rne", "rtz", "rdn", "rup", "rmm", "?", "?", "dyn"};
+static const char *const orders[4] = {"", ".rl", ".aq", ".aqrl"};
+static const char *const rounding[8] = {"rne", "rtz", "rdn", "rup", "rmm", "?", "?", "?"};
+
+enum { AMO = 0x2f, DYNAMIC = 7 };
 
 typedef struct {
     char *to;
@@ -82,12 +85,14 @@ unsigned disassemble(board *b, uint32_t raw, uint64_t pc, char *out, unsigned ca
         char letter[2] = {*c == '_' ? '.' : *c, 0};
         put(&t, letter);
     }
+    if ((word & 0x7f) == AMO) put(&t, orders[word >> 25 & 3]);
     const char *c = instructions[op].operands;
     if (*c) put(&t, " ");
     while (*c) {
         size_t length = strcspn(c, ",()");
         if (length && !operand(&t, c, length, word, o.imm, pc)) put(&t, "?");
         c += length;
+        if (!strcmp(c, ",rm") && (word >> 12 & 7) == DYNAMIC) break;
         if (*c) {
             char letter[2] = {*c++, 0};
             put(&t, letter);
