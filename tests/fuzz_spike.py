@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.random_code import random_program
+from tests.random_programs.program import random_program
 from tests.spike import Comparison, compare
 
 PROGRAM_SECONDS = 10  # a report at least this often

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from orchestra.machine import Halted, ReachedCycle
 from tests.assembler import RAM, Code
 from tests.machine.core.small import HTIF, bare, halt, in_every_way, until_halt
-from tests.random_code import random_program
+from tests.random_programs.program import random_program
 from tests.spike import new_machine
 
 
