@@ -87,6 +87,24 @@ def call_guarded(function: int, argument: int) -> Fault | None:
     return None
 
 
+class GuardedCall:
+    """A C function and its argument, to be called often; one thread at a time."""
+
+    __slots__ = ("_arguments", "_fault")
+
+    def __init__(self, function: int, argument: int) -> None:
+        self._fault = ffi.new("struct io_fault *")
+        self._arguments = (function, argument, self._fault)
+
+    def __call__(self) -> Fault | None:
+        """Call it; see call_guarded."""
+        result = lib.io_guarded(*self._arguments)
+        if not result:
+            return None
+        _check(result)
+        return Fault(self._fault.owner, self._fault.offset, self._fault.address)
+
+
 def copy_guarded(buffer: bytearray | bytes, address: int, *, into_memory: bool) -> Fault | None:
     """Copy all of `buffer` to or from mapped memory."""
     with ffi.from_buffer(buffer) as view:

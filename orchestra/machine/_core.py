@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
+from array import array
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestra.errors import BackingFault, MachineClosed
-from orchestra.io.fault import guarded
+from orchestra.io.fault import guarded, prepare
 
 from ._native import ffi, lib
 from .stop import (
@@ -46,6 +47,7 @@ DEVICES = {"uart": 1, "htif": 2, "syscon": 4, "cmio": 8}
 READ, WRITE, EXECUTE, GUEST = 1, 2, 4, 8
 SHARED_EXTENT = 1
 BLOCK, RANDOM = 1, 2
+STOP_CYCLE = 3
 
 ABI_NAMES = [
     "zero",
@@ -146,6 +148,9 @@ _FUNCTIONS = {
 }
 
 
+DECODER = ffi.gc(lib.decoder_new(), lib.decoder_free)  # never changes; as good as a constant
+
+
 def _guarded(name: str, call: Any) -> None:
     guarded(_FUNCTIONS[name], int(ffi.cast("uintptr_t", call)))
 
@@ -154,6 +159,16 @@ def _need(pointer: Any) -> Any:
     if pointer == ffi.NULL or pointer is False:
         raise MemoryError("the host is out of memory")
     return pointer
+
+
+def check_index(entries: array[int], is_memory: Iterable[range]) -> tuple[int | None, int]:
+    """Return the first entry of an index that is in none of the ranges, and the number of slots."""
+    bounds = [bound for pages in is_memory for bound in (pages.start, pages.stop)]
+    slots = ffi.new("uint64_t *")
+    count = len(entries)
+    numbers = ffi.from_buffer("uint64_t[]", entries) if count else ffi.NULL
+    bad = lib.index_check(numbers, count, bounds, len(bounds) // 2, slots)
+    return (None if bad == count else entries[bad]), int(slots[0])
 
 
 class Board:
@@ -170,6 +185,7 @@ class Board:
         bits = sum(DEVICES[name] for name in devices)
         self.pointer = _need(
             lib.board_new(
+                DECODER,
                 cycles_per_tick,
                 bits,
                 NOT_WATCHED if watched is None else watched,
@@ -227,8 +243,9 @@ class Layer:
 
     def add_pages(self, pages: Sequence[int] | memoryview, host: int) -> None:
         """Put pages into it: page number n of the list is at host + 4096 n (see ZERO_PAGE)."""
-        array = ffi.new("uint64_t[]", list(pages))
-        _need(lib.layer_add_pages(self.pointer, array, host, len(pages)))
+        entries = pages if isinstance(pages, array) else array("Q", pages)
+        numbers = ffi.from_buffer("uint64_t[]", entries)
+        _need(lib.layer_add_pages(self.pointer, numbers, host, len(entries)))
 
     def set_stored(self) -> None:
         """Say that all of it, and below it, is in files."""
@@ -281,7 +298,8 @@ class Core:
     def __init__(self, layer: Layer) -> None:
         self._pointer = _need(lib.machine_new(layer.pointer))
         self._state_of = lib.machine_state(self._pointer)
-        self._run = ffi.new("run_call *")
+        self._run_call = ffi.new("run_call *", {"machine": self._pointer})
+        self._run = prepare(_FUNCTIONS["machine_run"], int(ffi.cast("uintptr_t", self._run_call)))
         self._seal_call = ffi.new("seal_call *")
 
     @property
@@ -313,14 +331,27 @@ class Core:
 
     def run(self, until: int, console_bytes: int = CONSOLE_BYTES) -> Stop:
         """Run to cycle `until` or the next stop; ConsoleOutput when so much of it waits."""
-        call = self._run
-        call.machine, call.until, call.console_bytes = self.pointer, until, console_bytes
-        self._call("machine_run", call)
+        if self._pointer is None:
+            raise MachineClosed("this machine is closed")
+        call = self._run_call
+        call.until, call.console_bytes = until, console_bytes
+        try:
+            self._run()
+        except BackingFault:
+            lib.machine_unwind(self._pointer)
+            raise
         return self._stop(call.stop)
 
+    @property
+    def console_length(self) -> int:
+        """How much output waited when the last run ended."""
+        return int(self._run_call.console_length)
+
     def _stop(self, stop: int) -> Stop:
-        state = self._state
+        state = self._state_of
         cycle = state.cycle
+        if stop == STOP_CYCLE:  # the most frequent
+            return ReachedCycle(cycle)
         match stop:
             case 1:
                 return Halted(cycle, state.stop_data)
@@ -328,8 +359,6 @@ class Core:
                 data = state.stop_data
                 kind: YieldKind = "manual" if data >> 56 else "automatic"
                 return Yielded(cycle, kind, data >> 32 & 0xFFFF, data & 0xFFFFFFFF)
-            case 3:
-                return ReachedCycle(cycle)
             case 4:
                 return Interrupted(cycle)
             case 5:
@@ -523,6 +552,7 @@ class Core:
     def rollback(self) -> None:
         """Go back to the layer that was sealed last."""
         lib.machine_rollback(self.pointer)
+        self._run_call.console_length = 0
 
     def set_arena(self, grow: int, context: int) -> None:
         """Put new pages into the storage behind `grow` from now on; nothing may be unsealed."""

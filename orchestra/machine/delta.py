@@ -24,7 +24,15 @@ from typing import TYPE_CHECKING
 from orchestra.errors import BadImage
 from orchestra.io.mapping import Mapping, Mode, map_file
 
-from ._core import DEAD_SLOT, PAGE_BYTES, STATE_BYTES, ZERO_PAGE, state_cycle, state_flaw
+from ._core import (
+    DEAD_SLOT,
+    PAGE_BYTES,
+    STATE_BYTES,
+    ZERO_PAGE,
+    check_index,
+    state_cycle,
+    state_flaw,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -141,7 +149,7 @@ class Delta:
 
     path: Path
     mapping: Mapping
-    index: Sequence[int]
+    index: array[int]
     state: bytes
     checksum_bytes: int
     checksum_digest: bytes
@@ -215,16 +223,13 @@ def _verified(path: Path, mapping: Mapping, is_memory: list[range]) -> Delta:
         raise BadImage(path, "index checksum", _digest(raw).hex(), index_sum.hex())
     if (flaw := state_flaw(state)) or state_cycle(state) != cycle:
         raise BadImage(path, "state", flaw or "cycle", "what a machine can be in")
-    index = struct.unpack(f"<{entries}Q", raw)
-    stored = 0
-    for entry in index:
-        if entry == DEAD_SLOT:
-            stored += 1
-            continue
-        stored += not entry & ZERO_PAGE
-        number = entry & ~ZERO_PAGE
-        if not any(number in pages for pages in is_memory):
-            raise BadImage(path, "index", f"page {number:#x}", "pages of the machine's memory")
+    index = array("Q", raw)
+    if sys.byteorder != "little":
+        index.byteswap()
+    bad, stored = check_index(index, is_memory)
+    if bad is not None:
+        found = f"page {bad & ~ZERO_PAGE:#x}"
+        raise BadImage(path, "index", found, "pages of the machine's memory")
     if stored != slots:
         raise BadImage(path, "index", f"{stored} pages", f"{slots}, what the header says")
     return Delta(path, mapping, index, state, sums_bytes, sums_sum)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -47,6 +46,26 @@ CONSOLE_SLICE = 1_000_000  # cycles between two looks at waiting console input
 STEP_CYCLES = 1 << 62
 
 
+class Turn:
+    """Who uses a machine: one thread at a time, and of one process if it has files of its own."""
+
+    __slots__ = ("_pid", "lock")
+
+    def __init__(self, pid: int | None) -> None:
+        self.lock = threading.Lock()
+        self._pid = pid
+
+    def __enter__(self) -> None:
+        if not self.lock.acquire(blocking=False):
+            raise MachineBusy("this machine is in use on another thread")
+        if self._pid is not None and os.getpid() != self._pid:
+            self.lock.release()
+            raise MachineForked("this machine's files belong to the process that opened it")
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+
 class Machine:
     """A RISC-V machine for one thread at a time; MachineBusy is raised to a second one.
 
@@ -57,8 +76,8 @@ class Machine:
         self._view = view.acquire()
         self._store = store
         self._core = core
-        self._turn = threading.Lock()
         self._pid = os.getpid()
+        self._turn = Turn(self._pid if store.storage == "backing" else None)
         self._console = bytearray()
         self._input = bytearray()
         self.reproducible = reproducible
@@ -198,7 +217,7 @@ class Machine:
         Raises BackingFault when a page of a file cannot be read or written; the machine then stands
         before that access, and the next `run` tries it again.
         """
-        with self._exclusive():
+        with self._turn:
             end = FOREVER if until is None else until
             if max_cycles is not None:
                 end = min(end, self.cycle + max_cycles)
@@ -209,13 +228,12 @@ class Machine:
                     del self._input[: self._core.console_input(bytes(self._input))]
                     part = min(end, self.cycle + CONSOLE_SLICE) if self._input else end
                 stop = self._core.run(part, console_bytes or CONSOLE_BYTES)
-                self._console += self._core.console_output()
-                match stop:
-                    case ConsoleOutput() if console_bytes is None:
-                        continue
-                    case ReachedCycle(cycle) if cycle < end:
-                        continue
-                return stop
+                if self._core.console_length:
+                    self._console += self._core.console_output()
+                if isinstance(stop, ConsoleOutput) and console_bytes is None:
+                    continue
+                if part == end or not isinstance(stop, ReachedCycle):
+                    return stop
 
     def interrupt(self) -> None:
         """Make the run in progress, or the next one, return Interrupted; from any thread."""
@@ -232,7 +250,7 @@ class Machine:
         end = FOREVER if until is None else until
         if max_cycles is not None:
             end = min(end, self.cycle + max_cycles)
-        with self._exclusive():
+        with self._turn:
             self._store.open_top(self._core)
             for line in lines(self._core, end):
                 self._console += self._core.console_output()
@@ -251,7 +269,7 @@ class Machine:
         """Put `data` into the rx buffer of a guest that waits at a manual yield; let it go on."""
         if len(data) > RX_LENGTH:
             raise ValueError(f"a response of {len(data)} bytes; the rx buffer holds {RX_LENGTH}")
-        with self._exclusive():
+        with self._turn:
             if not self._core.yielded:
                 raise MachineBusy("the guest does not wait for a request: run it to a manual yield")
             self._store.open_top(self._core)
@@ -286,14 +304,14 @@ class Machine:
         self._write(address, data, virtual=True)
 
     def _read(self, address: int, length: int, *, virtual: bool) -> bytes:
-        with self._exclusive():
+        with self._turn:
             result = self._core.read(address, length, virtual=virtual)
         if isinstance(result, int):
             raise ValueError(f"{result:#x} is not memory of this machine")  # noqa: TRY004
         return result
 
     def _write(self, address: int, data: bytes, *, virtual: bool) -> None:
-        with self._exclusive():
+        with self._turn:
             self._store.open_top(self._core)
             failure = self._core.write(address, data, virtual=virtual)
         if failure is not None:
@@ -314,20 +332,20 @@ class Machine:
 
     def checkpoint(self) -> None:
         """Remember this state for `rollback`; it replaces the one remembered before."""
-        with self._exclusive():
+        with self._turn:
             self._store.open_top(self._core)
             self._core.checkpoint()
 
     def rollback(self) -> None:
         """Return to the state of the last checkpoint, fork or snapshot."""
-        with self._exclusive():
+        with self._turn:
             self._core.rollback()
             self._console.clear()
             self._input.clear()
 
     def fork(self) -> Self:
         """Return an independent copy in memory; it shares all pages until one of the two writes."""
-        with self._exclusive():
+        with self._turn:
             core = Core(self._core.seal())
             store = self._store.fork()
             changed = self._take_changed()
@@ -345,7 +363,7 @@ class Machine:
 
         Two machines with the same digest behave the same from here on.
         """
-        with self._exclusive():
+        with self._turn:
             total = hashlib.blake2b(self._core.state, digest_size=32)
             for number, page in self._core.collect():
                 total.update(number.to_bytes(8, "little"))
@@ -357,7 +375,7 @@ class Machine:
 
         The first call hashes everything, later ones what changed. Raises BackingFault.
         """
-        with self._exclusive():
+        with self._turn:
             return self._hashed().tree.root.hex()
 
     def proof(self, address: int, log2_size: int) -> Proof:
@@ -365,7 +383,7 @@ class Machine:
 
         `address` is a multiple of that size, which is 8 bytes or more; see `Proof.verify`.
         """
-        with self._exclusive():
+        with self._turn:
             tree = self._hashed().tree
             page = None
             if log2_size < PAGE_LOG2_SIZE:
@@ -399,7 +417,7 @@ class Machine:
         With `durable` it survives a power failure; else, like any file, when the page cache is
         written back. Raises FolderExists, BackingFault and OSError (a full disk).
         """
-        with self._exclusive():
+        with self._turn:
             return self._store.snapshot(
                 self._core, Path(directory), reproducible=self.reproducible, durable=durable
             )
@@ -408,7 +426,7 @@ class Machine:
         """End it; a backing machine first seals its pages in its folder. Twice is fine."""
         if self.closed:
             return
-        with self._turn:
+        with self._turn.lock:
             try:
                 if os.getpid() == self._pid:
                     self._store.close(self._core, reproducible=self.reproducible)
@@ -426,17 +444,6 @@ class Machine:
         if getattr(self, "_turn", None) is not None and not self.closed:
             self._core.close()
             self._view.release()
-
-    @contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        if not self._turn.acquire(blocking=False):
-            raise MachineBusy("this machine is in use on another thread")
-        try:
-            if self._store.storage == "backing" and os.getpid() != self._pid:
-                raise MachineForked("this machine's files belong to the process that opened it")
-            yield
-        finally:
-            self._turn.release()
 
 
 def _serve(machine: Machine, kind: RequestKind, payload: bytes, limits: Limits | None) -> Outcome:

@@ -1,7 +1,8 @@
 /* board.c: what machines of one kind share: memory map, devices, and the decoded code of immutable pages. */
 #include "machine.h"
 
-board *board_new(uint64_t cycles_per_tick, uint32_t devices, uint64_t watched, uint64_t watched_fromhost) {
+board *board_new(const decoder *d, uint64_t cycles_per_tick, uint32_t devices, uint64_t watched,
+                 uint64_t watched_fromhost) {
     board *b = calloc(1, sizeof *b);
     if (!b) return NULL;
     b->references = 1;
@@ -10,11 +11,7 @@ board *board_new(uint64_t cycles_per_tick, uint32_t devices, uint64_t watched, u
     b->devices = devices;
     b->watched = watched;
     b->watched_fromhost = watched_fromhost;
-    decode_index(b);
-    if (!b->decode_list) {
-        free(b);
-        return NULL;
-    }
+    b->decoder = d;
     return b;
 }
 
@@ -57,7 +54,6 @@ void board_release(board *b) {
         }
     free(b->ranges);
     free(b->extents);
-    free(b->decode_list);
     free(b);
 }
 

@@ -2,6 +2,7 @@
 
 typedef struct machine machine;
 typedef struct board board;
+typedef ... decoder;
 typedef struct layer layer;
 typedef void *(*arena_grow)(void *context, uint64_t wanted_bytes, uint64_t *got_bytes);
 
@@ -13,7 +14,9 @@ typedef struct {
     ...;
 } state;
 
-board *board_new(uint64_t cycles_per_tick, uint32_t devices, uint64_t watched, uint64_t watched_fromhost);
+decoder *decoder_new(void);
+void decoder_free(decoder *d);
+board *board_new(const decoder *d, uint64_t cycles_per_tick, uint32_t devices, uint64_t watched, uint64_t watched_fromhost);
 bool board_add_range(board *b, uint64_t start, uint64_t length, uint32_t flags);
 bool board_add_extent(board *b, uint64_t start, uint64_t length, uintptr_t host, uint32_t flags);
 void board_set_virtio(board *b, uint32_t slot, uint32_t kind, uint64_t start, uint64_t length,
@@ -22,6 +25,7 @@ void board_release(board *b);
 
 layer *layer_new(board *b, layer *parent, const uint8_t *initial);
 bool layer_add_pages(layer *l, const uint64_t *pages, uintptr_t first_host, uint64_t count);
+uint64_t index_check(const uint64_t *pages, uint64_t count, const uint64_t *bounds, uint64_t ranges, uint64_t *slots);
 void layer_set_stored(layer *l);
 const state *layer_state(const layer *l);
 layer *layer_hold(layer *l);
@@ -40,6 +44,7 @@ typedef struct {
     machine *machine;
     uint64_t until;
     uint32_t console_bytes;
+    uint32_t console_length;
     int stop;
 } run_call;
 void machine_run(run_call *call);

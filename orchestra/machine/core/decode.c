@@ -27,34 +27,31 @@ const instruction instructions[OP_COUNT] = {
 #undef OP
 };
 
-// candidates by major opcode and funct3, so that decoding tries few lines of the table
-
 static unsigned bucket_of(uint32_t word) { return (word >> 2 & 31) << 3 | (word >> 12 & 7); }
 
-void decode_index(board *b) {
-    uint32_t count = 0;
-    for (int pass = 0; pass < 2; pass++) {
-        if (pass && !(b->decode_list = malloc(count * sizeof *b->decode_list))) return;
-        count = 0;
-        for (unsigned bucket = 0; bucket < 256; bucket++) {
-            uint32_t word = (bucket >> 3) << 2 | (bucket & 7) << 12 | 3;
-            b->decode_start[bucket] = (uint16_t)count;
-            for (unsigned op = 0; op < OP_COUNT; op++) {
-                uint32_t mask = instructions[op].mask & 0x707f;
-                if ((word & mask) != (instructions[op].match & mask)) continue;
-                if (pass) b->decode_list[count] = (uint16_t)op;
-                count++;
-            }
+decoder *decoder_new(void) {
+    decoder *d = malloc(sizeof *d);
+    if (!d) return NULL;
+    unsigned count = 0;
+    for (unsigned bucket = 0; bucket < 256; bucket++) {
+        uint32_t word = (bucket >> 3) << 2 | (bucket & 7) << 12 | 3;
+        d->start[bucket] = (uint16_t)count;
+        for (unsigned op = 0; op < OP_COUNT; op++) {
+            uint32_t mask = instructions[op].mask & 0x707f;
+            if ((word & mask) == (instructions[op].match & mask)) d->list[count++] = (uint16_t)op;
         }
-        b->decode_start[256] = (uint16_t)count;
     }
+    d->start[256] = (uint16_t)count;
+    return d;
 }
+
+void decoder_free(decoder *d) { free(d); }
 
 unsigned decode_opcode(const board *b, uint32_t word) {
     unsigned bucket = bucket_of(word);
-    for (unsigned i = b->decode_start[bucket]; i < b->decode_start[bucket + 1]; i++) {
-        const instruction *candidate = &instructions[b->decode_list[i]];
-        if ((word & candidate->mask) == candidate->match) return b->decode_list[i];
+    for (unsigned i = b->decoder->start[bucket]; i < b->decoder->start[bucket + 1]; i++) {
+        const instruction *candidate = &instructions[b->decoder->list[i]];
+        if ((word & candidate->mask) == candidate->match) return b->decoder->list[i];
     }
     return OP_illegal;
 }

@@ -160,7 +160,12 @@ typedef struct {
     uint64_t seed;          // random
 } virtio_config;
 
-enum { CODE_BUCKETS = 4096 };
+enum { CODE_BUCKETS = 4096, OP_COUNT_AT_MOST = 1024 };
+
+typedef struct { // candidates by major opcode and funct3, so that decoding tries few lines of the table
+    uint16_t start[257];
+    uint16_t list[8 * OP_COUNT_AT_MOST];
+} decoder;
 
 struct board {
     uint32_t references;
@@ -176,8 +181,7 @@ struct board {
     uint64_t epochs;
     uint32_t code_lock;
     code_page *code[CODE_BUCKETS];
-    uint16_t decode_start[257];
-    uint16_t *decode_list;
+    const decoder *decoder; // its owner keeps it as long as any board
 };
 
 enum { DEVICE_UART = 1, DEVICE_HTIF = 2, DEVICE_SYSCON = 4, DEVICE_CMIO = 8 };
@@ -225,7 +229,8 @@ typedef struct {
 extern const instruction instructions[OP_COUNT];
 const void *const *interpreter_handlers(void); // [OP_TOTAL][4]: 2 bytes, 4 bytes; the same with far branches
 
-void decode_index(board *b);
+decoder *decoder_new(void);
+void decoder_free(decoder *d);
 unsigned decode_opcode(const board *b, uint32_t word);
 uint32_t decode_expand(uint16_t half); // a compressed instruction as its 32-bit form; 0 when illegal
 void decode_operation(const board *b, uint32_t raw, unsigned offset, bool far, operation *out);
@@ -271,6 +276,7 @@ typedef struct {
     care_entry *cares;
     uint32_t care_count, care_capacity;
     code_page *graveyard;
+    uint8_t filled; // TLB banks that may have entries, as bits
     operation scratch[4];
 } engine;
 
@@ -441,8 +447,9 @@ void interpret(machine *m);
 typedef struct {
     machine *machine;
     uint64_t until;
-    uint32_t console_bytes; // stop when this much output waits
-    int stop;               // out
+    uint32_t console_bytes;  // stop when this much output waits
+    uint32_t console_length; // out: how much waits
+    int stop;                // out
 } run_call;
 
 typedef struct {
@@ -526,13 +533,16 @@ void machine_clear_interrupt(machine *m);
 uint64_t machine_overhead(const machine *m);
 void machine_cool(machine *m);
 bool sanitized(void);
-board *board_new(uint64_t cycles_per_tick, uint32_t devices, uint64_t watched, uint64_t watched_fromhost);
+board *board_new(const decoder *d, uint64_t cycles_per_tick, uint32_t devices, uint64_t watched,
+                 uint64_t watched_fromhost);
 bool board_add_range(board *b, uint64_t start, uint64_t length, uint32_t flags);
 bool board_add_extent(board *b, uint64_t start, uint64_t length, uintptr_t host, uint32_t flags);
 void board_set_virtio(board *b, uint32_t slot, uint32_t kind, uint64_t start, uint64_t length,
                       uint32_t read_only, uint64_t seed);
 layer *layer_new(board *b, layer *parent, const uint8_t *initial);
 bool layer_add_pages(layer *l, const uint64_t *pages, uintptr_t first_host, uint64_t count);
+uint64_t index_check(const uint64_t *pages, uint64_t count, const uint64_t *bounds, uint64_t ranges,
+                     uint64_t *slots);
 void layer_set_stored(layer *l);
 const state *layer_state(const layer *l);
 void state_reset(state *s, board *b, uint64_t pc, uint64_t device_tree);

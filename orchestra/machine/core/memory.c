@@ -221,6 +221,25 @@ bool layer_add_pages(layer *l, const uint64_t *pages, uintptr_t first_host, uint
     return true;
 }
 
+// The position of the first entry of such an index that is in none of the ranges of page numbers (first and
+// end of each, in turn), else `count`; and how many entries have a page in the file.
+uint64_t index_check(const uint64_t *pages, uint64_t count, const uint64_t *bounds, uint64_t ranges,
+                     uint64_t *slots) {
+    uint64_t last = 0;
+    *slots = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        bool zero = pages[i] >> 63 && pages[i] != ~0ull;
+        *slots += !zero;
+        if (pages[i] == ~0ull) continue;
+        uint64_t page = pages[i] & ~(1ull << 63), r = last;
+        if (!ranges || page < bounds[2 * r] || page >= bounds[2 * r + 1])
+            for (r = 0; r < ranges && (page < bounds[2 * r] || page >= bounds[2 * r + 1]);) r++;
+        if (r == ranges) return i;
+        last = r;
+    }
+    return count;
+}
+
 void layer_set_stored(layer *l) { l->stored = true; }
 
 // a machine's memory

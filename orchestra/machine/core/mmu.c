@@ -60,9 +60,12 @@ static void bury(engine *e, care_entry *c) { // the interpreter may still stand 
 static void flush_fetch(engine *e) { memset(e->fetch, 0xff, sizeof e->fetch); }
 
 void mmu_flush(machine *m) {
-    if (!m->engine) return;
-    memset(m->engine->tlb, 0xff, sizeof m->engine->tlb);
-    flush_fetch(m->engine);
+    engine *e = m->engine;
+    if (!e) return;
+    for (unsigned bank = 0; bank < TLB_BANKS; bank++)
+        if (e->filled >> bank & 1) memset(e->tlb[bank], 0xff, sizeof e->tlb[bank]);
+    e->filled = 0;
+    flush_fetch(e);
 }
 
 // The machine's pages have become immutable: stores must copy them first, and others may run their code.
@@ -80,12 +83,15 @@ void mmu_flush_writes(machine *m) {
 }
 
 static void forget_page_mappings(engine *e, uint64_t page, bool reads) {
-    tlb_entry *entry = &e->tlb[0][0];
-    for (unsigned i = 0; i < TLB_BANKS * TLB_ENTRIES; i++, entry++)
-        if (entry->page == page) {
-            entry->write = NONE;
-            if (reads) entry->read = NONE;
-        }
+    for (unsigned bank = 0; bank < TLB_BANKS; bank++) {
+        if (!(e->filled >> bank & 1)) continue;
+        tlb_entry *entry = e->tlb[bank];
+        for (unsigned i = 0; i < TLB_ENTRIES; i++, entry++)
+            if (entry->page == page) {
+                entry->write = NONE;
+                if (reads) entry->read = NONE;
+            }
+    }
     if (reads) e->host[page % HOST_ENTRIES].page = NONE;
 }
 
@@ -143,6 +149,7 @@ bool engine_open(machine *m) {
         engine *e = calloc(1, sizeof *e);
         if (!e) return false;
         m->engine = e;
+        e->filled = (1 << TLB_BANKS) - 1;
         for (unsigned i = 1; i < sizeof e->scratch / sizeof *e->scratch; i++)
             e->scratch[i].handler = interpreter_handlers()[OP_STEP_DONE * 4];
         engine_flush(m);
@@ -283,7 +290,8 @@ bool mmu_debug_translate(machine *m, uint64_t address, uint64_t *physical) {
 
 static tlb_entry *entry_for(machine *m, uint64_t address, uint64_t page, const uint8_t *host) {
     uint64_t tag = address & ~4095ull, addend = (uintptr_t)host - tag;
-    tlb_entry *entry = &mmu_bank(m)[address >> PAGE_SHIFT & (TLB_ENTRIES - 1)];
+    tlb_entry *bank = mmu_bank(m), *entry = &bank[address >> PAGE_SHIFT & (TLB_ENTRIES - 1)];
+    m->engine->filled |= (uint8_t)(1u << ((bank - m->engine->tlb[0]) / TLB_ENTRIES));
     if (entry->page != page || entry->addend != addend || (entry->read != tag && entry->write != tag))
         *entry = (tlb_entry){NONE, NONE, addend, page};
     return entry;

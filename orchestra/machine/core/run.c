@@ -554,6 +554,7 @@ void machine_run(run_call *call) {
     m->budget = 0;
     m->console_limit = call->console_bytes;
     call->stop = run(m, call->until);
+    call->console_length = m->console_length;
     m->s.x[32] = 0;
 }
 
