@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import resource
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 RAM_START, RAM_LENGTH = 0x8000_0000, 16 << 20
 # What we are: misaligned accesses in hardware (Zicclsm), A and D set in hardware (Svadu), no PMP.
 ISA = "rv64imafdc_zicntr_zicsr_zifencei_zicclsm_svadu"
-SPIKE: tuple[str, ...] = ("spike", f"--isa={ISA}", "--pmpregions=0", "--triggers=0", "--priv=msu")
+SPIKE: tuple[str, ...] = (str(Path(sys.executable).with_name("spike")),)
+SPIKE += (f"--isa={ISA}", "--pmpregions=0", "--triggers=0", "--priv=msu")
 SPIKE += (f"-m0x{RAM_START:x}:0x{RAM_LENGTH:x}", "--log-commits")
 BOOT_LINES = 5  # of Spike's boot ROM at 0x1000
 BOOT_ROM = "0x0000000000001"
