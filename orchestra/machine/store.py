@@ -133,7 +133,7 @@ class Store:
         pages = 0
         absorbed: list[Part] = []
         if self.storage == "backing":
-            pages, absorbed = self._seal_top(core, durable=durable)
+            pages, absorbed = self._seal_top(core, durable=durable) or (0, [])
         with folder.publish(target, durable=durable) as temporary:
             images = [self._bring(image, temporary, methods) for image in self._images]
             if self.storage == "backing":
@@ -160,36 +160,34 @@ class Store:
         if self.storage == "memory":
             return
         assert self.directory is not None
-        _, absorbed = self._seal_top(core, durable=False)
-        if self._record is not None and self._sealed_now:
+        sealed = self._seal_top(core, durable=False)
+        if sealed is not None:
             images = [image.file for image in self._images]
             record = self._next_record(
                 core, self.directory, images, self._parts, reproducible=reproducible
             )
-            self._adopt_record(record, None, absorbed, durable=False)
+            self._adopt_record(record, None, sealed[1], durable=False)
 
     # a backing machine
 
-    _sealed_now = False
-
-    def _seal_top(self, core: Core, *, durable: bool) -> tuple[int, list[Part]]:
+    def _seal_top(self, core: Core, *, durable: bool) -> tuple[int, list[Part]] | None:
         """Turn the open top into the newest delta without copying its pages.
 
-        Returns how many pages it holds, and the parts of the lineage that it makes superfluous.
+        Returns how many pages it holds, and the parts of the lineage that it makes superfluous;
+        None when there is nothing new.
         """
-        self._sealed_now = False
         if self._arena is None and core.state != self._stored_state:  # registers were set
             self.open_top(core)
         arena = self._arena
         if arena is None:
-            return 0, []
+            return None
         assert self.directory is not None
         fresh = [page for page in core.slots() if page != DEAD_SLOT]
         if not fresh and core.state == self._stored_state:
             (self.directory / TOP).unlink()
             core.mark_stored()
             self._arena = None
-            return 0, []
+            return None
         wanted, absorbed = self._absorb(fresh)
         core.adopt(sorted(wanted.difference(fresh)))
         core.checkpoint()  # from here on no page moves
@@ -213,7 +211,6 @@ class Store:
         self._parts = self._parts[: len(self._parts) - len(absorbed)]
         self._parts.append(Part(path, (status.st_dev, status.st_ino), wanted, arena))
         self._arena = None
-        self._sealed_now = True
         return len(wanted), absorbed
 
     def _adopt_record(
