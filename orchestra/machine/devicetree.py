@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from orchestra.machine import layout as at
@@ -74,6 +75,7 @@ def flatten(root: Node) -> bytes:
     return header + reservations + blob.structure + blob.strings
 
 
+@lru_cache(maxsize=64)
 def build_devicetree(config: MachineConfig, layout: Layout, initrd: range | None = None) -> bytes:
     """Describe a machine to OpenSBI and Linux; the same machine gives the same bytes."""
     bus = {

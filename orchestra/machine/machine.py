@@ -103,7 +103,7 @@ class Machine:
         """
         plan = plan_images(config)
         if directory is not None:
-            create_folder(plan, Path(directory), reset_state(plan), durable=durable)
+            create_folder(plan, Path(directory), durable=durable)
             return cls.open(directory, storage=storage or "backing")
         if storage == "backing":
             raise BadConfig("storage", storage, "a directory to go with it")
@@ -456,14 +456,6 @@ def _serve(machine: Machine, kind: RequestKind, payload: bytes, limits: Limits |
 def _lock_mode(plan: ImagePlan, name: str) -> LockMode:
     content = plan.layout.range(name.removesuffix(".img"))
     return "exclusive" if content.writable else "shared"
-
-
-def reset_state(plan: ImagePlan) -> bytes:
-    """Give the state of a machine at reset."""
-    view = view_of_plan(plan, []).acquire()
-    state = view.layer.state
-    view.release()
-    return state
 
 
 def _check_torn(directory: Path, storage: Storage, torn: Literal["refuse", "discard"]) -> None:

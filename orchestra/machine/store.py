@@ -23,7 +23,9 @@ from orchestra.io.sparse import punch_hole
 
 from ._core import DEAD_SLOT, PAGE_BYTES, ZERO_PAGE
 from .delta import delta_tail, survey_file, write_delta
+from .layout import DTB_START
 from .record import NAME, Extent, ImageFile, Record, write_record
+from .view import make_board
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -322,7 +324,7 @@ class Store:
         )
 
 
-def create_folder(plan: ImagePlan, target: Path, state: bytes, *, durable: bool) -> None:
+def create_folder(plan: ImagePlan, target: Path, *, durable: bool) -> None:
     """Publish the folder of a machine at reset: its images, and one delta with the rest."""
     with folder.publish(target, durable=durable) as temporary:
         for source in plan.sources:
@@ -330,6 +332,8 @@ def create_folder(plan: ImagePlan, target: Path, state: bytes, *, durable: bool)
             if not source.shared:
                 (temporary / source.name).chmod(0o444)
         pages = plan.pages()
+        board = make_board(plan.config, plan.layout, (), plan.tohost, plan.fromhost)
+        state = board.reset_state(plan.entry, DTB_START)
         write_delta(temporary / "0.delta", list(pages), b"".join(pages.values()), state)
         record = msgspec.structs.replace(record_of_plan(plan, temporary), deltas=("0.delta",))
         write_record(temporary, record, new=True)
