@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestra.machine import Machine, MachineConfig, Ram, ReachedCycle
+from orchestra.machine import Drive, Machine, MachineConfig, Ram, ReachedCycle
 from tests.assembler import RAM, Code, encode
 from tests.machine.core.small import PAGE, bare, halt, in_every_way, until_halt
 
@@ -214,3 +214,75 @@ def test_half_an_instruction_at_the_end_of_ram_faults_at_its_second_half():
         machine.run(1)
         assert machine.registers["mepc"] == end - 2
         assert machine.registers["mtval"] == end
+
+
+def hidden_drive(tmp_path):
+    """A machine with a disk, and where the disk's bytes are in its memory map, unseen."""
+    disk = tmp_path / "disk"
+    disk.write_bytes(encode("addi", "a0", "a0", 1).to_bytes(4, "little") * 2048)
+    config = MachineConfig(ram=Ram(length=1 << 20), drives=(Drive("d", path=disk),))
+    machine = Machine.create(config)
+    return machine, next(item.start for item in machine.layout.ranges if item.name == "d")
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"), [("jalr", 1), ("ld", 5), ("sd", 7), ("amoadd.d", 7), ("lr.d", 5)]
+)
+@pytest.mark.parametrize("translated", [False, True])
+def test_a_disk_is_not_in_the_guests_memory(tmp_path, name, cause, translated):
+    machine, start = hidden_drive(tmp_path)
+    code = Code()
+    code.la("t0", "handler")
+    code.csrw("mtvec", "t0")
+    if translated:  # a gigapage shows it, and RAM is at itself
+        code.li("t0", 8 << 60 | (RAM + 0x8000) >> 12)
+        code.csrw("satp", "t0")
+        code.li("t0", 1 << 30)
+        code.li("s0", (1 << 30) | start % (1 << 30))
+        code.li("t0", 0x800)
+        code.csrw("mstatus", "t0")
+        code.la("t0", "access")
+        code.csrw("mepc", "t0")
+        code.op("mret")
+    else:
+        code.li("s0", start)
+    code.label("access")
+    values = {"jalr": ("ra", 0, "s0"), "amoadd.d": ("a0", "a0", "s0"), "lr.d": ("a0", "s0")}
+    code.op(name, *values.get(name, ("a0", 0, "s0")))
+    code.pad(code.here + -code.here % 4)
+    code.label("handler")
+    halt(code)
+    with machine:
+        machine.write(RAM, code.finish())
+        root = bytearray(PAGE)
+        for index, page in ((1, start >> 30 << 30), (RAM >> 30, RAM)):
+            root[8 * index : 8 * index + 8] = (page >> 12 << 10 | 0xCF).to_bytes(8, "little")
+        machine.write(RAM + 0x8000, bytes(root))
+        until_halt(machine)
+        address = (1 << 30) | start % (1 << 30) if translated else start
+        assert (machine.registers["mcause"], machine.registers["mtval"]) == (cause, address)
+
+
+@pytest.mark.parametrize(("name", "cause"), [("ld", 5), ("sd", 7), ("jalr", 1)])
+def test_page_tables_on_a_disk_are_not_followed(tmp_path, name, cause):
+    machine, start = hidden_drive(tmp_path)
+    code = Code()
+    code.la("t0", "handler")
+    code.csrw("mtvec", "t0")
+    code.li("t0", 8 << 60 | start >> 12)
+    code.csrw("satp", "t0")
+    code.li("s0", RAM + 0x9000)
+    code.li("t0", 0x20800)  # MPRV, MPP = S
+    code.csrw("mstatus", "t0")
+    if name == "jalr":
+        code.csrw("mepc", "s0")
+        code.op("mret")
+    else:
+        code.op(name, "a0", 0, "s0")
+    code.pad(code.here + -code.here % 4)
+    code.label("handler")
+    halt(code)
+    with machine:
+        machine.write(RAM, code.finish())
+        until_halt(machine)
+        assert (machine.registers["mcause"], machine.registers["mtval"]) == (cause, RAM + 0x9000)
