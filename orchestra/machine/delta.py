@@ -1,13 +1,13 @@
 """The file of one layer: pages, state, index; checksummed, and verified before use.
 
-page 0        header: magic, version, counts, offset, cycle; checksums of state, index, page
-              checksums and header
+page 0        header: magic, version, counts, offset of the rest, cycle, checksums of its parts
+              and its own; then the rest, if there is room for it
 page 1 ...    the pages themselves, in the order of the index: slots
-state         registers, CSRs and devices: one page
-index         a 64-bit page number for each slot: all ones where a slot is superseded, bit 63
-              set for a page of zeros, which has no slot
-page checksums  the CRC-32 (zlib's, 32 bits) of each slot, or none at all; no machine that is
-              opened reads them, `orchestra verify` does
+rest          state           registers, CSRs and devices, without the zeros at its end
+              index           a 64-bit page number for each slot: all ones where a slot is
+                              superseded, bit 63 set for a page of zeros, which has no slot
+              page checksums  the CRC-32 (zlib's, 32 bits) of each slot, or none at all; no
+                              machine that is opened reads them, `orchestra verify` does
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 MAGIC = b"orchdlt\n"
-VERSION = 2
+VERSION = 3
 HEADER = struct.Struct("<8sIIQQQQQQ16s16s16s16s")
 DIGEST_BYTES = 16
 CHECKSUM_BYTES = 4
@@ -69,17 +69,21 @@ def _digest(data: bytes | memoryview) -> bytes:
 def delta_tail(
     pages: Sequence[int], slots: int, state: bytes, checksums: bytes = b""
 ) -> tuple[bytes, bytes]:
-    """Give the header, and what stands behind the last slot: state, index, page checksums.
+    """Give page 0, and what stands behind the last slot when it does not fit there.
 
     `checksums` are those of checksum_pages or survey_file; without, the pages have none.
     """
-    index = _index_bytes(pages)
+    index, stored = _index_bytes(pages), state.rstrip(b"\0")
+    rest = b"".join((stored, index, checksums))
+    fits = HEADER.size + len(rest) <= PAGE_BYTES
     head = HEADER.pack(
-        *(MAGIC, VERSION, PAGE_BYTES, len(pages), slots, PAGE_BYTES * (1 + slots)),
-        *(STATE_BYTES, state_cycle(state), len(checksums)),
-        *(_digest(state), _digest(index), _digest(checksums), b""),
+        *(MAGIC, VERSION, PAGE_BYTES, len(pages), slots),
+        *(HEADER.size if fits else PAGE_BYTES * (1 + slots), len(stored)),
+        *(state_cycle(state), len(checksums)),
+        *(_digest(stored), _digest(index), _digest(checksums), b""),
     )[:-DIGEST_BYTES]
-    return (head + _digest(head)).ljust(PAGE_BYTES, b"\0"), b"".join((state, index, checksums))
+    first = head + _digest(head) + (rest if fits else b"")
+    return first.ljust(PAGE_BYTES, b"\0"), b"" if fits else rest
 
 
 def checksum_pages(data: bytes | bytearray) -> bytes:
@@ -151,12 +155,13 @@ class Delta:
     mapping: Mapping
     index: array[int]
     state: bytes
-    checksum_bytes: int
+    header_end: int  # of what page 0 says; zeros follow
+    checksum_place: range
     checksum_digest: bytes
 
     def read_checksums(self) -> Sequence[int] | None:
         """Read and verify the page checksums, one for each slot; None when it has none."""
-        raw = self.mapping.read(self.mapping.length - self.checksum_bytes, self.checksum_bytes)
+        raw = self.mapping.read(self.checksum_place.start, len(self.checksum_place))
         if _digest(raw) != self.checksum_digest:
             expected = self.checksum_digest.hex()
             raise BadImage(self.path, "checksum of page checksums", _digest(raw).hex(), expected)
@@ -195,8 +200,8 @@ def open_delta(path: Path, *, is_memory: Iterable[range]) -> Delta:
 
 
 def _verified(path: Path, mapping: Mapping, is_memory: list[range]) -> Delta:
-    if mapping.length < 2 * PAGE_BYTES:
-        raise BadImage(path, "length", mapping.length, f"at least {2 * PAGE_BYTES} bytes")
+    if mapping.length < PAGE_BYTES:
+        raise BadImage(path, "length", mapping.length, f"at least {PAGE_BYTES} bytes")
     header = mapping.read(0, HEADER.size)
     magic, version, page, entries, slots, offset, state_bytes, cycle, sums_bytes, *digests = (
         HEADER.unpack(header)
@@ -208,19 +213,23 @@ def _verified(path: Path, mapping: Mapping, is_memory: list[range]) -> Delta:
     state_sum, index_sum, sums_sum, own = digests
     if _digest(header[:-DIGEST_BYTES]) != own:
         raise BadImage(path, "header checksum", own.hex(), "the checksum of the header")
-    if (page, state_bytes) != (PAGE_BYTES, STATE_BYTES):
-        raise BadImage(path, "page and state bytes", (page, state_bytes), f"{PAGE_BYTES} each")
+    if page != PAGE_BYTES or state_bytes > STATE_BYTES:
+        expected = f"{PAGE_BYTES}, and at most {STATE_BYTES}"
+        raise BadImage(path, "page and state bytes", (page, state_bytes), expected)
     if sums_bytes not in (0, CHECKSUM_BYTES * slots):
         raise BadImage(path, "page checksums", sums_bytes, f"0 or {CHECKSUM_BYTES * slots} bytes")
-    length = PAGE_BYTES * (1 + slots) + STATE_BYTES + 8 * entries + sums_bytes
-    if offset != PAGE_BYTES * (1 + slots) or mapping.length != length:
+    end, rest = PAGE_BYTES * (1 + slots), state_bytes + 8 * entries + sums_bytes
+    fits = HEADER.size + rest <= PAGE_BYTES
+    length = end if fits else end + rest
+    if offset != (HEADER.size if fits else end) or mapping.length != length:
         raise BadImage(path, "length", mapping.length, f"{length} bytes")
-    state = mapping.read(offset, STATE_BYTES)
-    raw = mapping.read(offset + STATE_BYTES, 8 * entries)
+    state = mapping.read(offset, state_bytes)
+    raw = mapping.read(offset + state_bytes, 8 * entries)
     if _digest(state) != state_sum:
         raise BadImage(path, "state checksum", _digest(state).hex(), state_sum.hex())
     if _digest(raw) != index_sum:
         raise BadImage(path, "index checksum", _digest(raw).hex(), index_sum.hex())
+    state = state.ljust(STATE_BYTES, b"\0")
     if (flaw := state_flaw(state)) or state_cycle(state) != cycle:
         raise BadImage(path, "state", flaw or "cycle", "what a machine can be in")
     index = array("Q", raw)
@@ -232,4 +241,6 @@ def _verified(path: Path, mapping: Mapping, is_memory: list[range]) -> Delta:
         raise BadImage(path, "index", found, "pages of the machine's memory")
     if stored != slots:
         raise BadImage(path, "index", f"{stored} pages", f"{slots}, what the header says")
-    return Delta(path, mapping, index, state, sums_bytes, sums_sum)
+    header_end = HEADER.size + (rest if fits else 0)
+    checksums = range(offset + rest - sums_bytes, offset + rest)
+    return Delta(path, mapping, index, state, header_end, checksums, sums_sum)

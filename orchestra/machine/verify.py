@@ -15,7 +15,7 @@ from orchestra.io.sparse import allocated_bytes
 
 from ._core import DEAD_SLOT, PAGE_BYTES, ZERO_PAGE, state_cycle
 from .content import image_hashes, open_image, page_segments
-from .delta import HEADER, READ_PAGES, checksum_page, open_delta
+from .delta import READ_PAGES, checksum_page, open_delta
 from .layout import plan_layout
 from .merkle import Tree
 from .proof import STATE_ADDRESS, ZEROS, hash_page
@@ -183,8 +183,8 @@ class _Check:
     def check_pages(self, delta: Delta) -> Generator[int]:
         """Read the pages of a delta."""
         checksums = delta.read_checksums()
-        if any(delta.mapping.read(HEADER.size, PAGE_BYTES - HEADER.size)):
-            raise BadImage(delta.path, "header", "something behind its fields", "zeros")
+        if any(delta.mapping.read(delta.header_end, PAGE_BYTES - delta.header_end)):
+            raise BadImage(delta.path, "header", "something behind what it says", "zeros")
         if len(set(delta.pages)) != len(delta.pages):
             raise BadImage(delta.path, "index", "a page twice", "every page once")
         slots = [entry for entry in delta.index if entry == DEAD_SLOT or not entry & ZERO_PAGE]

@@ -23,6 +23,7 @@ def anew(machine):
 def test_it_is_that_of_the_memory_as_it_is(tmp_path_factory, steps, in_files):
     folder = tmp_path_factory.mktemp("root")
     machine = ready_ledger(folder / "app" if in_files else None)
+    machine.checkpoint()
     others = []
     for number, step in enumerate(["hash", *steps, "hash"]):
         match step:
