@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tests.assembler import CSR, RAM
+from tests.assembler import CSR, RAM, encode
 from tests.random_programs import layout as at
 from tests.random_programs.handlers import SUPERVISOR
-from tests.random_programs.items import CSR_OPS, PLAIN, STORES, Items
+from tests.random_programs.items import CSR_OPS, PLAIN, PURE, STORES, Items
 from tests.random_programs.layout import pte
 from tests.random_programs.tables import PageTables
 
@@ -93,10 +93,24 @@ class Privileged(Items):
         """Let software interrupts happen, or not."""
         for name in ("mideleg", "mie", "mip"):
             self.code.op("ld", 28, self.rng.choice(self.constants.integers), at.GP)
-            if name == "mideleg":
-                self.code.li(28, 0)
             self.code.csrw(name, 28)
         self.code.op(self.rng.choice(("csrrsi", "csrrci")), 0, "mstatus", 8)
+
+    def patch(self) -> None:
+        """Store an instruction over the next one, or one a little later."""
+        target, name = self.label(), self.rng.choice(PURE)
+        self.code.la(28, target)
+        self.code.li(29, encode(name, *self.operands(name)))
+        if self.rng.random() < 0.5:
+            self.code.op("sw", 29, 0, 28)
+        else:
+            self.code.op("amoswap.w", 0, 29, 28)
+            self.code.op("sh", 29, 0, 28)
+        self.code.op("fence.i")
+        if self.rng.random() < 0.5:
+            self.some(1, 4)
+        self.code.label(target)
+        self.pure()
 
     def idle(self) -> None:
         """Wait for an interrupt that is pending."""

@@ -27,7 +27,8 @@ class Program(Privileged):
             (self.overlap, 1), (self.jump, 2), (self.compressed, 30), (self.illegal, 2),
             (self.csr, 8), (self.system, 2), (self.wild_jump, 2), (self.entry, 1),
         ]  # fmt: skip
-        self.in_machine = [(self.interrupt, 2), (self.idle, 1), (self.borrow, 4), (self.again, 1)]
+        self.in_machine = [(self.interrupt, 2), (self.idle, 1), (self.borrow, 4)]
+        self.in_machine += [(self.again, 1), (self.patch, 2)]
         self.in_supervisor = [(self.again, 1)]
 
     # modes
