@@ -26,7 +26,7 @@ def write(path, code):
     return path
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(25))
 @pytest.mark.parametrize("modes", ["M", "S", "U", "MSU"])
 def test_random_programs_do_the_same_on_spike(tmp_path, modes, seed):
     program = tmp_path / "program.elf"
