@@ -233,7 +233,7 @@ def test_a_snapshot_that_does_not_fit_leaves_nothing_behind_and_the_machine_whol
     with ready_ledger() as machine:
         machine.advance(b"mint alice 3")
         expected = machine.digest()
-        (small / "ballast").write_bytes(bytes(8 * MIB - 64 * 1024))
+        (small / "ballast").write_bytes(bytes(8 * MIB - 24 * 1024))
         with pytest.raises(OSError, match="No space left"):
             machine.snapshot(small / "snap")
         assert [path.name for path in small.iterdir()] == ["ballast"]
