@@ -180,7 +180,7 @@ def random_machine(seed):
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_chaos_is_the_same_in_blocks_steps_and_forks(part):
+def test_chaos_is_the_same_in_blocks_steps_forks_and_detours(part):
     for seed in range(part * SEEDS, (part + 1) * SEEDS):
         check(seed)
 
@@ -198,8 +198,31 @@ def check(seed):
     with random_machine(seed) as machine:
         while machine.cycle < cycle:
             machine.run(min(cycle, machine.cycle + rng.choice((1, 2, 5, 30, 100, 400))))
-            if rng.random() < 0.1:
-                with machine.fork() as fork:
-                    fork.run(cycle)
-                    assert fork.digest() == digest, f"seed {seed}: a fork"
+            detour(rng, machine, cycle, digest)
         assert machine.digest() == digest, f"seed {seed}: in pieces"
+
+
+def detour(rng, machine, cycle, digest):
+    """Perhaps do something that makes no difference."""
+    match rng.randrange(20):
+        case 0:
+            with machine.fork() as fork:
+                fork.run(cycle)
+                assert fork.digest() == digest
+        case 1:
+            machine.checkpoint()
+        case 2:
+            machine.checkpoint()
+            for _ in range(rng.randrange(1, 3)):
+                machine.run(min(cycle, machine.cycle + rng.choice((10, 300))))
+                machine.rollback()
+        case 3:
+            with machine.fork() as fork, fork.fork() as other:
+                fork.run(min(cycle, machine.cycle + 50))
+                fork.checkpoint()
+                machine.run(min(cycle, machine.cycle + 70))
+                other.run(cycle)
+                assert other.digest() == digest
+                fork.rollback()
+                fork.run(cycle)
+                assert fork.digest() == digest
