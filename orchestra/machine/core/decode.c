@@ -293,11 +293,9 @@ static bool runs_on(const board *b, const code_page *page, unsigned slot, bool w
     return again.n != 1;
 }
 
-// The operands stay: the operation that is storing to its own block may need them still.
-static void forget(operation *o) {
-    o->handler = interpreter_handlers()[OP_UNDECODED * 4];
-    o->n = 0;
-}
+// Operands and count stay: the operation that is storing to its own block may need them still, and whoever
+// enters at it gets the charge back (see `undecoded` in run.c).
+static void forget(operation *o) { o->handler = interpreter_handlers()[OP_UNDECODED * 4]; }
 
 // Forget what was decoded from these bytes, and every block that runs into them.
 void code_invalidate(const board *b, code_page *page, unsigned offset, unsigned length) {

@@ -275,6 +275,12 @@ static bool translate(machine *m, uint64_t address, access_kind kind, unsigned p
             bool leave = false;
             uint8_t *host = own(m, page, &leave);
             if (!host) return false;
+            care_entry *c = care_find(m->engine, page);
+            if (c && (c->care & CARE_CODE)) {
+                code_invalidate(m->home, c->code, place & 4095, sizeof wanted);
+                leave = true;
+            }
+            if (leave) m->attention = true; // the block under way may lie in the table
             memcpy(host + (place & 4095), &wanted, sizeof wanted);
         }
         return true;
@@ -356,8 +362,6 @@ static int store_with_care(machine *m, care_entry *c, uint8_t *host, uint64_t ph
             }
     }
     if (c->care & CARE_CODE) {
-        volatile uint8_t *first = host + offset; // if this faults it must be before anything is forgotten
-        *first = *first;
         code_invalidate(m->home, c->code, offset, size);
         result = STORE_LEAVE;
     }
@@ -377,24 +381,43 @@ static int store_with_care(machine *m, care_entry *c, uint8_t *host, uint64_t ph
     return result;
 }
 
+// To one page of memory that may be written.
+static int store_physical(machine *m, uint64_t physical, unsigned size, uint64_t value, uint8_t **plain) {
+    bool leave = false;
+    uint64_t page = physical >> PAGE_SHIFT;
+    uint8_t *host = own(m, page, &leave);
+    if (!host) return STORE_TRAP;
+    care_entry *c = care_find(m->engine, page);
+    if (c) {
+        int result = store_with_care(m, c, host, physical, size, value);
+        return leave ? STORE_LEAVE : result;
+    }
+    memcpy(host + (physical & 4095), &value, size);
+    *plain = host;
+    return leave ? STORE_LEAVE : STORE_DONE;
+}
+
+// Both pages are translated before either is written: the store may change what maps them.
+static int store_across(machine *m, uint64_t address, uint64_t physical, unsigned size, uint64_t value) {
+    uint64_t second, next = (address | 4095) + 1;
+    unsigned part = (unsigned)(next - address);
+    uint8_t *plain;
+    if (!guest_memory(m, physical, RANGE_WRITE)) return fail(m, ACCESS_STORE, false, address), STORE_TRAP;
+    if (!translate(m, next, ACCESS_STORE, data_privilege(m), false, &second)) return STORE_TRAP;
+    if (!guest_memory(m, second, RANGE_WRITE)) return fail(m, ACCESS_STORE, false, next), STORE_TRAP;
+    int low = store_physical(m, physical, part, value, &plain);
+    if (low == STORE_TRAP) return low;
+    int high = store_physical(m, second, size - part, value >> (8 * part), &plain);
+    if (high == STORE_TRAP) return high;
+    note(m, 2, address, size, value);
+    return low == STORE_LEAVE || m->attention ? STORE_LEAVE : high;
+}
+
 int mmu_store(machine *m, uint64_t address, unsigned size, uint64_t value) {
     uint64_t physical;
-    unsigned privilege = data_privilege(m);
-    if (!translate(m, address, ACCESS_STORE, privilege, false, &physical)) return STORE_TRAP;
-    if (crosses(address, size)) {
-        uint64_t second, next = (address | 4095) + 1;
-        if (!guest_memory(m, physical, RANGE_WRITE)) return fail(m, ACCESS_STORE, false, address), STORE_TRAP;
-        if (!translate(m, next, ACCESS_STORE, privilege, false, &second)) return STORE_TRAP;
-        if (!guest_memory(m, second, RANGE_WRITE)) return fail(m, ACCESS_STORE, false, next), STORE_TRAP;
-        int result = STORE_DONE;
-        for (unsigned i = 0; i < size; i++) {
-            int one = mmu_store(m, address + i, 1, value >> (8 * i) & 255);
-            if (one == STORE_TRAP) return one;
-            if (one == STORE_LEAVE) result = one;
-        }
-        note(m, 2, address, size, value);
-        return result;
-    }
+    uint8_t *plain = NULL;
+    if (!translate(m, address, ACCESS_STORE, data_privilege(m), false, &physical)) return STORE_TRAP;
+    if (crosses(address, size)) return store_across(m, address, physical, size, value);
     if (!guest_memory(m, physical, RANGE_WRITE)) {
         if (guest_memory(m, physical, 0) || !bus_store(m, physical, size, value)) {
             fail(m, ACCESS_STORE, false, address);
@@ -403,19 +426,11 @@ int mmu_store(machine *m, uint64_t address, unsigned size, uint64_t value) {
         note(m, 2, address, size, value);
         return STORE_LEAVE;
     }
-    bool leave = false;
-    uint64_t page = physical >> PAGE_SHIFT;
-    uint8_t *host = own(m, page, &leave);
-    if (!host) return STORE_TRAP;
+    int result = store_physical(m, physical, size, value, &plain);
+    if (result == STORE_TRAP) return result;
     note(m, 2, address, size, value);
-    care_entry *c = care_find(m->engine, page);
-    if (c) {
-        int result = store_with_care(m, c, host, physical, size, value);
-        return leave ? STORE_LEAVE : result;
-    }
-    if (!m->trace) entry_for(m, address, page, host)->write = address & ~4095ull;
-    memcpy(host + (physical & 4095), &value, size);
-    return leave ? STORE_LEAVE : STORE_DONE;
+    if (plain && !m->trace) entry_for(m, address, physical >> PAGE_SHIFT, plain)->write = address & ~4095ull;
+    return m->attention ? STORE_LEAVE : result;
 }
 
 // atomics: only on memory, only aligned
@@ -454,8 +469,9 @@ int mmu_store_conditional(machine *m, uint64_t address, unsigned size, uint64_t 
     if (!atomic_place(m, address, size, ACCESS_STORE, &physical)) return STORE_TRAP;
     *stored = m->s.reservation == physical;
     int result = *stored ? mmu_store(m, address, size, value) : STORE_DONE;
-    if (result != STORE_TRAP) m->s.reservation = NONE;
-    return result;
+    if (result == STORE_TRAP) return result;
+    m->s.reservation = NONE;
+    return m->attention ? STORE_LEAVE : result;
 }
 
 // instruction fetch

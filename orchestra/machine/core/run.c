@@ -206,7 +206,7 @@ static outcome system_csrrci(machine *m, const operation *d, uint64_t pc) {
     if (!mmu_load(m, address, sizeof(type), &slow)) goto trap;                                               \
     type v = (type)slow;                                                                                     \
     put;                                                                                                     \
-    width = slots, left = d->n;                                                                              \
+    width = slots;                                                                                           \
     if (unlikely(m->attention)) goto leave_after;                                                            \
     NEXT(slots);
 
@@ -216,7 +216,7 @@ static outcome system_csrrci(machine *m, const operation *d, uint64_t pc) {
         HOST(type) = (type)(value);                                                                          \
         NEXT(slots);                                                                                         \
     }                                                                                                        \
-    width = slots, left = d->n;                                                                              \
+    width = slots;                                                                                           \
     switch (mmu_store(m, address, sizeof(type), (type)(value))) {                                            \
     case STORE_TRAP: goto trap;                                                                              \
     case STORE_LEAVE: goto leave_after;                                                                      \
@@ -288,11 +288,13 @@ static outcome system_csrrci(machine *m, const operation *d, uint64_t pc) {
     m->at = d;                                                                                               \
     if (!mmu_reserve(m, A, sizeof(type), &old)) goto trap;                                                   \
     RD = (uint64_t)(int64_t)(type)old;                                                                       \
+    width = slots;                                                                                           \
+    if (unlikely(m->attention)) goto leave_after;                                                            \
     NEXT(slots);
 #define CONDITIONAL(type)                                                                                    \
     bool stored;                                                                                             \
     m->at = d;                                                                                               \
-    width = slots, left = d->n;                                                                              \
+    width = slots;                                                                                           \
     int result = mmu_store_conditional(m, A, sizeof(type), (type)B, &stored);                                \
     if (result == STORE_TRAP) goto trap;                                                                     \
     RD = !stored;                                                                                            \
@@ -312,7 +314,7 @@ static outcome system_csrrci(machine *m, const operation *d, uint64_t pc) {
     uint64_t slow;                                                                                           \
     if (!mmu_amo_load(m, address, sizeof(type), &slow)) goto trap;                                           \
     old = (type)slow;                                                                                        \
-    width = slots, left = d->n;                                                                              \
+    width = slots;                                                                                           \
     int result = mmu_store(m, address, sizeof(type), (type)(value));                                         \
     if (result == STORE_TRAP) goto trap;                                                                     \
     RD = (uint64_t)(int64_t)(signed_type)old;                                                                \
@@ -320,7 +322,7 @@ static outcome system_csrrci(machine *m, const operation *d, uint64_t pc) {
     NEXT(slots);
 #define SYSTEM(function)                                                                                     \
     m->at = d;                                                                                               \
-    width = slots, left = d->n;                                                                              \
+    width = slots;                                                                                           \
     switch (function(m, d, PC)) {                                                                            \
     case GO_LEAVE: goto leave_at_pc;                                                                         \
     case GO_TRAP: goto trap;                                                                                 \
@@ -374,7 +376,7 @@ static const void *const *interpreter(machine *m) {
     uint64_t delta, target;
     unsigned charge = 0; // of the block entered last
     int64_t budget = m->budget;
-    int width = 0, left = 0; // of an operation that may end its block, or forget that it was decoded
+    unsigned width = 0;
 
     while (e->graveyard) {
         code_page *next = e->graveyard->next;
@@ -469,7 +471,7 @@ trap: // the operation d did not happen; it takes a cycle all the same
 
 leave_after: // d is done
     m->s.pc = PC + 2 * width;
-    budget += left - 1;
+    budget += d->n - 1;
 leave_at_pc:
     m->budget = budget;
     m->at = NULL;
