@@ -160,7 +160,8 @@ class Items:
         """LR and SC, perhaps to the same place."""
         base = self.base()
         self.code.op("andi", base, base, -8)
-        self.code.op(self.rng.choice(("lr.w", "lr.d")), self.rd(), base)
+        loaded = self.rng.choice([number for number in (0, 5, 6, 7, 28, 29) if number != base])
+        self.code.op(self.rng.choice(("lr.w", "lr.d")), loaded, base)
         if self.rng.random() < 0.3:
             self.pure()
         self.code.op(self.rng.choice(("sc.w", "sc.d")), self.rd(), self.rs(), base)
