@@ -29,7 +29,6 @@ SPIKE: tuple[str, ...] = (str(Path(sys.executable).with_name("spike")),)
 SPIKE += (f"--isa={ISA}", "--pmpregions=0", "--triggers=0", "--priv=msu")
 SPIKE += (f"-m0x{RAM_START:x}:0x{RAM_LENGTH:x}", "--log-commits")
 BOOT_LINES = 5  # of Spike's boot ROM at 0x1000
-BOOT_ROM = "0x0000000000001"
 CONTEXT_LINES = 12
 CONTEXT_AFTER = 16
 SPIKE_SECONDS = 60

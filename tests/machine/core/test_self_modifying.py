@@ -258,6 +258,47 @@ def test_rollback_brings_the_old_code_back(sealed):
             assert machine.digest() == before
 
 
+def test_code_of_a_machine_that_is_gone_is_gone(sealed):
+    """Its pages may be given to another machine, with other code."""
+    code = Code()
+    code.word(OLD)
+    code.op("jal", "zero", 0)
+    with bare(code, sealed=sealed) as machine:
+        for count in range(100):
+            with machine.fork() as fork:
+                fork.write(RAM, encode("addi", "a0", "a0", count).to_bytes(4, "little"))
+                fork.checkpoint()
+                fork.run(10)
+                assert fork.registers["a0"] == count
+                with fork.fork() as other:
+                    other.registers["pc"] = RAM
+                    other.run(20)
+                    assert other.registers["a0"] == 2 * count
+
+
+def test_stores_after_a_fork_are_not_seen_in_it(sealed):
+    code = Code()
+    code.li("s0", DATA)
+    code.label("loop")
+    code.op("addi", "a0", "a0", 1)
+    code.op("sd", "a0", 0, "s0")
+    code.op("jal", "zero", "loop")
+    with bare(code, sealed=sealed) as machine:
+        forks = []
+        for cycle in range(10, 200, 10):
+            machine.run(cycle)
+            fork = machine.fork()
+            forks.append((fork, fork.digest()))
+        for fork, digest in forks:
+            assert fork.digest() == digest
+            fork.run(200)
+            fork.run(203)
+        machine.run(203)
+        assert {fork.digest() for fork, _ in forks} == {machine.digest()}
+        for fork, _ in forks:
+            fork.close()
+
+
 def test_a_store_that_writes_what_is_there_changes_nothing(sealed):
     def build(code):
         code.la("t0", "target")

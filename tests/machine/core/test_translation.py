@@ -345,3 +345,63 @@ def test_addresses_must_be_sign_extended(address):
     code.as_supervisor("ld", "s2", "s0")
     machine = run(code)
     assert machine.registers["a1"] == LOAD_FAULT
+
+
+def test_a_store_whose_second_page_is_refused_writes_nothing():
+    code = Program()
+    code.li("s0", DATA + PAGE - 4)
+    code.op("ld", "s2", 0, "s0")
+    code.entry(place(DATA + PAGE), pte(DATA + PAGE, RWXAD & ~W))
+    code.as_supervisor("sd", "s0", "s0")
+    code.op("ld", "s3", 0, "s0")
+    machine = run(code)
+    assert machine.registers["a1"] == STORE_FAULT
+    assert machine.registers["mtval"] == DATA + PAGE
+    assert machine.registers["s3"] == machine.registers["s2"]
+
+
+def test_a_store_that_clears_the_entry_of_its_own_second_page_is_whole():
+    leaves = bytearray(identity_tables(ROOT, RWXAD)[ROOT])
+    window = RAM + 511 * PAGE  # its entry is the last of the table, which is seen just below it
+    leaves[2 * PAGE + 8 * 510 : 2 * PAGE + 8 * 511] = pte(LEAF).to_bytes(8, "little")
+    leaves[2 * PAGE + 8 * 511 : 2 * PAGE + 8 * 512] = pte(DATA).to_bytes(8, "little")
+    code = Program()
+    code.li("s0", window - 5)
+    code.li("t2", 0x77 << 40)
+    code.as_supervisor("sd", "t2", "s0")
+    code.as_supervisor("sd", "t2", "s0")
+    machine = run(code, {ROOT: bytes(leaves)})
+    assert (
+        machine.registers["a1"] == 7
+    )  # an access fault of the second store: half an entry is left
+    assert machine.read(DATA, 3) == b"\x77\0\0"
+    assert machine.read(LEAF + PAGE - 5, 5) == bytes(5)
+
+
+def test_an_accessed_bit_that_is_set_in_code_changes_the_code():
+    """An entry that is run as code too: c.addi a0, 2, and with A set c.addi a0, 18; then a trap."""
+    page = RAM + 0x81000
+    tables = bytearray(identity_tables(ROOT, RWXAD)[ROOT])
+    at = 2 * PAGE + 8 * 0x81
+    tables[at : at + 8] = pte(page, V | X | 0x100).to_bytes(8, "little")
+    code = Program()
+    code.la("t0", "handler")
+    code.csrw("mtvec", "t0")
+    code.li("a0", 0)
+    code.li("s1", ROOT + at)
+    code.li("s2", page)
+    code.op("jal", "zero", "enter")
+    code.pad(code.here + -code.here % 4)
+    code.label("handler")
+    code.op("addi", "a2", "a2", 1)
+    code.li("t0", 3)
+    code.op("beq", "a2", "t0", "end")
+    code.as_supervisor("ld", "t2", "s2", MXR)
+    code.label("enter")
+    code.csrw("mepc", "s1")
+    code.li("t0", MPP_S)
+    code.csrw("mstatus", "t0")
+    code.op("mret")
+    code.label("end")
+    machine = run(code, {ROOT: bytes(tables)})
+    assert machine.registers["a0"] == 2 + 18 + 18
