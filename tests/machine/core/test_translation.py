@@ -2,84 +2,31 @@
 
 import pytest
 
-from tests.assembler import RAM, Code, encode
-from tests.machine.core.small import PAGE, bare, halt, identity_tables, in_every_way, until_halt
-
-ROOT = RAM + 0x40000
-MIDDLE, LEAF = ROOT + PAGE, ROOT + 2 * PAGE
-DATA, OTHER = RAM + 0x20000, RAM + 0x30000
-V, R, W, X, U, A, D = 1, 2, 4, 8, 16, 64, 128
-RWXAD = V | R | W | X | A | D
-MPP_S, MPRV, SUM, MXR = 0x800, 1 << 17, 1 << 18, 1 << 19
-LOAD_FAULT, STORE_FAULT, FETCH_FAULT = 13, 15, 12
-
-
-def pte(page, flags=RWXAD):
-    return page >> 12 << 10 | flags
-
-
-def place(page):
-    """Where the table has the entry of a page of RAM."""
-    return LEAF + 8 * ((page - RAM) // PAGE)
-
-
-class Program(Code):
-    """A program of M-mode that looks at memory as S-mode would; a1 is the last trap's cause."""
-
-    def __init__(self):
-        super().__init__()
-        self.op("jal", "zero", "start")
-        self.pad(RAM + 8)
-        self.csrr("a1", "mcause")
-        self.csrr("t6", "mepc")
-        self.op("addi", "t6", "t6", 4)
-        self.csrw("mepc", "t6")
-        self.li("t6", 0x1800)
-        self.op("csrrs", 0, "mstatus", "t6")
-        self.op("mret")
-        self.label("start")
-        self.li("t0", RAM + 8)
-        self.csrw("mtvec", "t0")
-        self.li("t0", 8 << 60 | ROOT >> 12)
-        self.csrw("satp", "t0")
-        self.li("a1", 0)
-        for index, register in enumerate(("s2", "s3", "s4", "s5", "s6", "s7")):
-            self.li(register, index)
-
-    def as_supervisor(self, name, value, address, status=0):
-        """Load or store with S-mode's eyes; address is a register."""
-        self.li("t0", MPRV | MPP_S | status)
-        self.csrw("mstatus", "t0")
-        self.op(name, value, 0, address)
-        self.csrw("mstatus", "zero")
-
-    def entry(self, address, value, how="sd"):
-        """Change a page table entry."""
-        self.li("t1", address)
-        self.li("t2", value)
-        if how == "amoswap.d":
-            self.op(how, "zero", "t2", "t1")
-        elif how == "mapped":
-            self.as_supervisor("sd", "t2", "t1")
-        elif how == "sd":
-            self.op("sd", "t2", 0, "t1")
-        else:
-            step = {"sb": 1, "sh": 2, "sw": 4}[how]
-            for offset in range(0, 8, step):
-                self.op(how, "t2", offset, "t1")
-                self.op("srli", "t2", "t2", 8 * step)
-
-
-def run(code, tables=None):
-    """Run it in every way, with two pages of data."""
-    halt(code)
-    parts = tables or identity_tables(ROOT, RWXAD)
-    parts = parts | {DATA: (111).to_bytes(8, "little"), OTHER: (222).to_bytes(8, "little")}
-
-    def make():
-        return bare(code, parts)
-
-    return in_every_way(make, steps=(1, 5))
+from tests.assembler import RAM
+from tests.machine.core.borrowed import (
+    DATA,
+    LEAF,
+    LOAD_FAULT,
+    MIDDLE,
+    MXR,
+    OTHER,
+    ROOT,
+    RWXAD,
+    STORE_FAULT,
+    SUM,
+    A,
+    D,
+    Program,
+    R,
+    U,
+    V,
+    W,
+    X,
+    place,
+    pte,
+    run,
+)
+from tests.machine.core.small import PAGE, bare, halt, identity_tables, until_halt
 
 
 @pytest.mark.parametrize("how", ["sd", "sw", "sh", "sb", "amoswap.d", "mapped"])
@@ -257,63 +204,6 @@ def test_a_new_satp_is_another_world():
     assert [machine.registers[name] for name in ("s2", "s3", "s4")] == [111, 222, 111]
 
 
-def supervisor_program():
-    """A loop of S-mode at DATA that counts in a0 and stores t2 to the address in s1."""
-    code = Program()
-    code.li("t0", 0x800)
-    code.csrw("mstatus", "t0")
-    code.li("t0", DATA)
-    code.csrw("mepc", "t0")
-    code.li("s1", place(DATA))
-    return code
-
-
-def test_code_that_unmaps_itself_faults_at_the_next_instruction():
-    code = supervisor_program()
-    code.li("t2", 0)
-    code.la("t0", "end")
-    code.csrw("mtvec", "t0")
-    code.op("mret")
-    code.pad(code.here + -code.here % 4)
-    code.label("end")
-    halt(code)
-    words = (encode("addi", "a0", "a0", 1), encode("sd", "t2", 0, "s1"))
-    body = b"".join(word.to_bytes(4, "little") for word in (*words, words[0]))
-
-    def make():
-        return bare(code, identity_tables(ROOT, RWXAD) | {DATA: body})
-
-    machine = in_every_way(make)
-    assert machine.registers["mcause"] == FETCH_FAULT
-    assert machine.registers["mepc"] == machine.registers["mtval"] == DATA + 8
-    assert machine.registers["a0"] == 1
-
-
-def test_code_that_maps_itself_elsewhere_goes_on_there():
-    code = supervisor_program()
-    code.li("t2", pte(OTHER))
-    code.la("t0", "end")
-    code.csrw("mtvec", "t0")
-    code.op("mret")
-    code.pad(code.here + -code.here % 4)
-    code.label("end")
-    halt(code)
-    one, many = encode("addi", "a0", "a0", 1), encode("addi", "a0", "a0", 100)
-    here = (one, encode("sd", "t2", 0, "s1"), one, encode("ebreak"))
-    there = (0, 0, many, encode("ebreak"))
-
-    def make():
-        pages = {DATA: here, OTHER: there}
-        data = {
-            page: b"".join(word.to_bytes(4, "little") for word in words)
-            for page, words in pages.items()
-        }
-        return bare(code, identity_tables(ROOT, RWXAD) | data)
-
-    machine = in_every_way(make)
-    assert machine.registers["a0"] == 101
-
-
 def test_the_host_may_change_a_table_between_two_runs():
     code = Program()
     code.li("s0", DATA)
@@ -376,32 +266,3 @@ def test_a_store_that_clears_the_entry_of_its_own_second_page_is_whole():
     )  # an access fault of the second store: half an entry is left
     assert machine.read(DATA, 3) == b"\x77\0\0"
     assert machine.read(LEAF + PAGE - 5, 5) == bytes(5)
-
-
-def test_an_accessed_bit_that_is_set_in_code_changes_the_code():
-    """An entry that is run as code too: c.addi a0, 2, and with A set c.addi a0, 18; then a trap."""
-    page = RAM + 0x81000
-    tables = bytearray(identity_tables(ROOT, RWXAD)[ROOT])
-    at = 2 * PAGE + 8 * 0x81
-    tables[at : at + 8] = pte(page, V | X | 0x100).to_bytes(8, "little")
-    code = Program()
-    code.la("t0", "handler")
-    code.csrw("mtvec", "t0")
-    code.li("a0", 0)
-    code.li("s1", ROOT + at)
-    code.li("s2", page)
-    code.op("jal", "zero", "enter")
-    code.pad(code.here + -code.here % 4)
-    code.label("handler")
-    code.op("addi", "a2", "a2", 1)
-    code.li("t0", 3)
-    code.op("beq", "a2", "t0", "end")
-    code.as_supervisor("ld", "t2", "s2", MXR)
-    code.label("enter")
-    code.csrw("mepc", "s1")
-    code.li("t0", MPP_S)
-    code.csrw("mstatus", "t0")
-    code.op("mret")
-    code.label("end")
-    machine = run(code, {ROOT: bytes(tables)})
-    assert machine.registers["a0"] == 2 + 18 + 18
