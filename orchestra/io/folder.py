@@ -19,9 +19,21 @@ from ._os import rename_new
 from .lock import try_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-__all__ = ["child", "publish", "remove", "replace_file", "sweep"]
+__all__ = [
+    "Identity",
+    "child",
+    "identity_of",
+    "link_over",
+    "publish",
+    "remove",
+    "replace_file",
+    "sweep",
+    "write_new",
+]
+
+Identity = tuple[int, int, int, int]
 
 _TEMPORARY: Final = re.compile(r"\..+\.(\d+)-\d+\.tmp", re.DOTALL)
 _NO_RENAME_NEW: Final = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -79,6 +91,46 @@ def replace_file(path: Path | str, data: bytes, *, durable: bool = False) -> Non
         raise
     if durable:
         _sync(path.parent)
+
+
+def write_new(path: Path | str, parts: Sequence[bytes | bytearray], mode: int = 0o666) -> Identity:
+    """Write a new file of these parts, all of them; FileExistsError when there is one already."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        views = [memoryview(part) for part in parts if part]
+        while views:
+            written = os.writev(fd, views)
+            while views and written >= len(views[0]):
+                written -= len(views.pop(0))
+            if written:
+                views[0] = views[0][written:]
+        status = os.fstat(fd)
+    finally:
+        os.close(fd)
+    return _identity(status)
+
+
+def identity_of(file: Path | str | int) -> Identity:
+    """Say which file has this name or descriptor: device, inode, length and time of last change.
+
+    The last two because a new file often gets the inode of one that was deleted.
+    """
+    return _identity(os.fstat(file) if isinstance(file, int) else os.lstat(file))
+
+
+def _identity(status: os.stat_result) -> Identity:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def link_over(source: Path, target: Path) -> bool:
+    """Put a hard link to `source` in the place of `target`, in one step; False where it cannot."""
+    temporary = _temporary_name(target)
+    try:
+        os.link(source, temporary, follow_symlinks=False)
+    except OSError:
+        return False
+    temporary.replace(target)
+    return True
 
 
 def child(folder: Path | str, name: str) -> Path:

@@ -563,11 +563,6 @@ class Core:
         """Free the caches of a machine that will not run for a while."""
         lib.machine_cool(self.pointer)
 
-    @property
-    def overhead_bytes(self) -> int:
-        """Host memory it holds besides its pages."""
-        return int(lib.machine_overhead(self.pointer))
-
     # console
 
     def console_output(self) -> bytes:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestra.errors import BadImage
+from orchestra.io.folder import Identity, write_new
 from orchestra.io.mapping import Mapping, Mode, map_file
 
 from ._core import (
@@ -121,30 +122,14 @@ def _index_bytes(pages: Sequence[int]) -> bytes:
 
 def write_delta(
     path: Path, pages: Sequence[int], data: bytes | bytearray, state: bytes
-) -> tuple[int, int]:
+) -> Identity:
     """Write a new delta; `data` holds those pages that are not ZERO_PAGE, one after the other.
 
-    Returns the file's device and inode.
+    Returns the file's identity.
     """
     slots = len(data) // PAGE_BYTES
     header, tail = delta_tail(pages, slots, state, checksum_pages(data))
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
-    try:
-        _write_all(fd, [header, data, tail])
-        status = os.fstat(fd)
-    finally:
-        os.close(fd)
-    return status.st_dev, status.st_ino
-
-
-def _write_all(fd: int, parts: Iterable[bytes | bytearray]) -> None:
-    views = [memoryview(part) for part in parts if part]
-    while views:
-        written = os.writev(fd, views)
-        while views and written >= len(views[0]):
-            written -= len(views.pop(0))
-        if written:
-            views[0] = views[0][written:]
+    return write_new(path, [header, data, tail], 0o444)
 
 
 @dataclass(frozen=True, slots=True)

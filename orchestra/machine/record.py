@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -25,6 +24,7 @@ NAME = "machine.json"
 FORMAT: Literal[1] = 1
 MAX_BYTES = 1 << 20
 _Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z", max_length=128)]
+_DeltaName = Annotated[str, Meta(pattern=r"^[0-9]{1,18}\.delta\Z")]
 _Number = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 _Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
@@ -60,7 +60,7 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True):
     config: MachineConfig
     images: tuple[ImageFile, ...]
     extents: tuple[Extent, ...]
-    deltas: tuple[_Name, ...]
+    deltas: tuple[_DeltaName, ...]
     tohost: _Number | None = None
     fromhost: _Number | None = None
     root: _Hash | None = None
@@ -78,11 +78,7 @@ def write_record(directory: Path, record: Record, *, new: bool, durable: bool = 
     data = seal(msgspec.json.encode(tree))
     path = directory / NAME
     if new:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            os.write(fd, data)
-        finally:
-            os.close(fd)
+        folder.write_new(path, [data])
     else:
         folder.replace_file(path, data, durable=durable)
 

@@ -59,7 +59,7 @@ class Part:
     """One delta of a lineage: where its file was put, which one it is, and its pages."""
 
     path: Path
-    inode: tuple[int, int]
+    identity: folder.Identity
     pages: Collection[int]
     arena: Arena | None = None  # where its pages are mapped, if it was this machine's top
 
@@ -94,7 +94,7 @@ class Store:
         if view.record is not None and view.directory is not None:
             self._stored_state = view.layer.state
             for delta in view.deltas:
-                self._parts.append(Part(delta.path, _inode(delta.path), delta.pages))
+                self._parts.append(Part(delta.path, folder.identity_of(delta.path), delta.pages))
             self._images = [
                 Image(image, view.directory / image.file, not image.shared)
                 for image in view.record.images
@@ -209,9 +209,9 @@ class Store:
         path = self.directory / self._next_name()
         (self.directory / TOP).rename(path)
         core.mark_stored()
-        status = os.fstat(arena.fileno())
+        identity = folder.identity_of(arena.fileno())
         self._parts = self._parts[: len(self._parts) - len(absorbed)]
-        self._parts.append(Part(path, (status.st_dev, status.st_ino), wanted, arena))
+        self._parts.append(Part(path, identity, wanted, arena))
         self._arena = None
         return len(wanted), absorbed
 
@@ -220,7 +220,7 @@ class Store:
     ) -> None:
         """Make the record just published, or a new one, the machine's own folder's."""
         assert self.directory is not None
-        if target is None or not _link_over(target / NAME, self.directory / NAME):
+        if target is None or not folder.link_over(target / NAME, self.directory / NAME):
             write_record(self.directory, record, new=False, durable=durable)
         self._record = record
         for part in absorbed:
@@ -246,8 +246,8 @@ class Store:
         data, zeros = core.gather(core.addresses(order))
         entries = [page | ZERO_PAGE if zero else page for page, zero in zip(order, zeros)]  # noqa: B905
         path = temporary / self._next_name()
-        inode = write_delta(path, entries, data, state)
-        return [*parts, Part(path, inode, wanted)], len(order)
+        identity = write_delta(path, entries, data, state)
+        return [*parts, Part(path, identity, wanted)], len(order)
 
     # the lineage
 
@@ -282,8 +282,9 @@ class Store:
                     raise
                 lost.append(part)
                 continue
-            if result.method == "link" and _inode(temporary / part.name) != part.inode:
-                (temporary / part.name).unlink()
+            copy = temporary / part.name
+            if folder.identity_of(copy if result.method == "link" else part.path) != part.identity:
+                copy.unlink()  # another file has that name now
                 lost.append(part)
                 continue
             methods[result.method] += 1
@@ -372,24 +373,8 @@ def _runs(slots: list[int]) -> Iterator[tuple[int, int]]:
         yield first, count
 
 
-def _inode(path: Path) -> tuple[int, int]:
-    status = os.stat(path, follow_symlinks=False)  # noqa: PTH116 - Path.stat costs twice as much
-    return status.st_dev, status.st_ino
-
-
 def _moved(part: Part, temporary: Path, target: Path) -> Part:
     """Say of a delta written into the temporary folder that it is in the published one."""
     if part.path.parent != temporary:
         return part
-    return Part(target / part.name, part.inode, part.pages, part.arena)
-
-
-def _link_over(source: Path, target: Path) -> bool:
-    """Put a hard link to `source` in the place of `target`, in one step; False where it cannot."""
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        os.link(source, temporary, follow_symlinks=False)
-    except OSError:
-        return False
-    temporary.replace(target)
-    return True
+    return Part(target / part.name, part.identity, part.pages, part.arena)

@@ -55,6 +55,7 @@ def refuses(folder, *words):
 RECORD_LIES = {
     "an absolute path": (lambda tree: tree.update(deltas=["/etc/passwd"]), "deltas"),
     "a path upwards": (lambda tree: tree.update(deltas=["../x"]), "deltas"),
+    "a delta with no number": (lambda tree: tree.update(deltas=["a.delta"]), "deltas"),
     "a folder as delta": (lambda tree: tree.update(deltas=[".."]), "deltas"),
     "a missing delta": (lambda tree: tree.update(deltas=["9.delta"]), "9.delta"),
     "no delta": (lambda tree: tree.update(deltas=[]), "deltas"),

@@ -477,3 +477,23 @@ def test_a_drive_of_a_terabyte_of_holes_costs_its_data(tmp_path):
         machine.snapshot(tmp_path / "snap")
     with Machine.open(tmp_path / "snap") as again:
         assert (again.digest(), again.root_hash()) == (expected, root)
+
+
+def test_a_file_that_took_the_name_of_a_stored_layer_is_not_taken_for_it(tmp_path):
+    """A machine in memory goes on when its earlier snapshots are replaced, here and elsewhere."""
+    import shutil
+
+    from tests.filesystems import mounted
+
+    with mounted("tmpfs", tmp_path) as other, ready_ledger() as machine:
+        machine.advance(b"fill 500 3")
+        machine.snapshot(tmp_path / "first")
+        machine.advance(b"mint alice 1")
+        for path in (tmp_path / "first").glob("*.delta"):
+            shutil.copy(path, tmp_path / "copied")
+            path.unlink()
+            path.write_bytes(b"not a layer")
+        for target in (tmp_path / "second", other.folder / "second"):
+            machine.snapshot(target)
+            with Machine.open(target) as again:
+                assert again.digest() == machine.digest()

@@ -168,14 +168,6 @@ void machine_interrupt(machine *m) { __atomic_store_n(&m->stop_flag, 1, __ATOMIC
 
 void machine_clear_interrupt(machine *m) { __atomic_store_n(&m->stop_flag, 0, __ATOMIC_RELEASE); }
 
-// What the machine keeps besides its state: bytes of engine, tree and console.
-uint64_t machine_overhead(const machine *m) {
-    uint64_t bytes = sizeof *m + m->console_capacity;
-    for (const node *n = m->memory.nodes; n; n = n->next) bytes += sizeof *n;
-    if (m->engine) bytes += sizeof *m->engine + m->engine->care_capacity * sizeof *m->engine->cares;
-    return bytes;
-}
-
 // Give back the caches of a machine that will not run soon.
 void machine_cool(machine *m) { engine_close(m); }
 

@@ -530,7 +530,6 @@ uint32_t machine_console_output(machine *m, uint8_t *data, uint32_t capacity);
 bool machine_answer(machine *m, uint64_t fromhost);
 void machine_interrupt(machine *m);
 void machine_clear_interrupt(machine *m);
-uint64_t machine_overhead(const machine *m);
 void machine_cool(machine *m);
 bool sanitized(void);
 board *board_new(const decoder *d, uint64_t cycles_per_tick, uint32_t devices, uint64_t watched,
