@@ -62,10 +62,15 @@ class MachineLocked(OrchestraError):
 class MachineTorn(OrchestraError):
     """A writer died while it ran here; its unsealed pages are not a state of the machine."""
 
-    def __init__(self, path: Path | str, last_good: str) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        last_good: str,
+        way: str = "open with torn='discard' (--discard-torn) to go back to it",
+    ) -> None:
         super().__init__(
             f"{path}: its writer died before sealing its pages; the last good state is "
-            f"{last_good}; open with torn='discard' (--discard-torn) to go back to it"
+            f"{last_good}; {way}"
         )
         self.path, self.last_good = Path(path), last_good
 

@@ -30,6 +30,7 @@ __all__ = [
     "remove",
     "replace_file",
     "sweep",
+    "temporary",
     "write_new",
 ]
 
@@ -170,6 +171,11 @@ def remove(folder: Path | str) -> None:
 def sweep(parent: Path | str) -> list[Path]:
     """Delete what dead processes left half-built in `parent`, and return the paths deleted."""
     return [path for path in Path(parent).iterdir() if _is_abandoned(path) and _delete(path)]
+
+
+def temporary(beside: Path) -> Path:
+    """Name a folder for this process, beside a path; what is left of it when it dies is swept."""
+    return _temporary_name(beside)
 
 
 def _temporary_name(target: Path) -> Path:

@@ -46,6 +46,16 @@ class Lock:
         """Whether close was called."""
         return self._fd < 0
 
+    @property
+    def inode(self) -> Inode:
+        """Device and inode number of what is locked."""
+        return self._inode
+
+    @property
+    def links(self) -> int:
+        """How many names it has now."""
+        return os.fstat(self.fileno()).st_nlink
+
     def fileno(self) -> int:
         """Return the descriptor of what is locked, open for reading; ValueError once closed."""
         if self._fd < 0:

@@ -42,23 +42,30 @@ class CloneResult:
     copied_bytes: int
 
 
-def clone_file(source: Path | str, target: Path | str) -> CloneResult:
+def clone_file(source: Path | str | int, target: Path | str) -> CloneResult:
     """Make the new file `target` of the blocks of `source`, else of copies of what is not zero.
 
+    `source` is a path, or a descriptor that stays the caller's: of a file that is locked, say.
     FileExistsError if `target` exists; after any other error there is none. (ioctl_ficlone(2))
     """
+    if isinstance(source, int):
+        return _clone(source, target)
     source_fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        target_fd = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            return _reflink(source_fd, target_fd) or _copy(source_fd, target_fd)
-        except BaseException:
-            Path(target).unlink()
-            raise
-        finally:
-            os.close(target_fd)
+        return _clone(source_fd, target)
     finally:
         os.close(source_fd)
+
+
+def _clone(source_fd: int, target: Path | str) -> CloneResult:
+    target_fd = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        return _reflink(source_fd, target_fd) or _copy(source_fd, target_fd)
+    except BaseException:
+        Path(target).unlink()
+        raise
+    finally:
+        os.close(target_fd)
 
 
 def link_file(source: Path | str, target: Path | str) -> CloneResult:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from ._os import punch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-__all__ = ["PAGE", "allocated_bytes", "create_sparse", "data_segments", "punch_hole"]
+__all__ = ["PAGE", "allocated_bytes", "create_sparse", "data_segments", "punch_hole", "write_at"]
 
 PAGE = 4096
 
@@ -43,6 +43,19 @@ def punch_hole(fd: int, offset: int, length: int) -> bool:
     Source: fallocate(2), FALLOC_FL_PUNCH_HOLE.
     """
     return punch(fd, offset, length)
+
+
+def write_at(path: Path | str, parts: Iterable[tuple[int, bytes | memoryview]]) -> None:
+    """Write each (offset, bytes) into an existing file, all of them."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        for start, data in parts:
+            offset, view = start, memoryview(data)
+            while view:
+                written = os.pwrite(fd, view, offset)
+                offset, view = offset + written, view[written:]
+    finally:
+        os.close(fd)
 
 
 def data_segments(fd: int) -> Iterator[tuple[int, int]]:

@@ -142,6 +142,7 @@ _FUNCTIONS = {
         "machine_seal",
         "machine_adopt",
         "machine_access",
+        "machine_rollback",
         "machine_collect_pages",
         "machine_gather_pages",
     )
@@ -552,6 +553,15 @@ class Core:
     def rollback(self) -> None:
         """Go back to the layer that was sealed last."""
         lib.machine_rollback(self.pointer)
+        self._run_call.console_length = 0
+
+    def keep_undo(self) -> None:
+        """Be able from now on, right after a seal, to undo what is stored in place."""
+        lib.machine_keep_undo(self.pointer)
+
+    def rollback_in_place(self) -> None:
+        """Go back to the layer that was sealed last, where there is memory that is in place."""
+        self._call("machine_rollback", self.pointer)
         self._run_call.console_length = 0
 
     def set_arena(self, grow: int, context: int) -> None:

@@ -93,7 +93,8 @@ class Drive(Struct, frozen=True, forbid_unknown_fields=True):
     """A disk (`virtio-blk`) or persistent memory above RAM (`pmem`, `nvram`).
 
     `length` in bytes defaults to that of the file at `path`; without a path the drive starts empty.
-    A `shared` drive works in the user's file itself, others in their own copy of its bytes.
+    A `shared` drive works in a file itself, byte for byte, which the host can mount afterwards: the
+    user's own file, or, for a machine in a folder, the copy there. Others have memory of their own.
     """
 
     name: _DriveName

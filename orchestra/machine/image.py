@@ -12,7 +12,7 @@ from .boot import boot_facts, place_boot
 from .config import MachineConfig, resolve
 from .devicetree import build_devicetree
 from .elf import Program, load_elf, split_pages
-from .layout import DTB_START, RAM_START, Layout, plan_layout
+from .layout import DTB_START, RAM_START, Layout, align, plan_layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +54,9 @@ class ImagePlan:
         """Place `length` bytes of a file at an address."""
         if source not in self.sources:
             self.sources.append(source)
+        if source.shared:  # its last page too, however little of it the file has
+            self.extents.append((source.name, offset, address, align(length, PAGE_BYTES)))
+            return
         plan = split_pages(address, offset, length)
         for part in plan.mapped:
             self.extents.append((source.name, part.file_offset, part.address, part.length))

@@ -69,6 +69,11 @@ class Range:
         return self.start + self.length
 
     @property
+    def in_place(self) -> bool:
+        """Whether a machine that runs in its files stores to it in a file of its own."""
+        return self.shared and self.writable
+
+    @property
     def addresses(self) -> range:
         """All its addresses."""
         return range(self.start, self.end)

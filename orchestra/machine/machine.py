@@ -16,11 +16,12 @@ from orchestra.errors import (
     MachineForked,
     MachineTorn,
 )
+from orchestra.io import folder
 from orchestra.io.lock import try_lock, wait_lock
 
 from ._core import CONSOLE_BYTES, FOREVER, PAGE_BYTES, Core
 from .image import plan_images
-from .layout import RX_LENGTH, RX_START, TX_LENGTH, TX_START
+from .layout import RX_LENGTH, RX_START, TX_LENGTH, TX_START, plan_layout
 from .proof import PAGE_LOG2_SIZE
 from .record import read_record
 from .registers import Registers
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from orchestra.io.lock import Lock, LockMode
 
     from .config import MachineConfig
-    from .image import ImagePlan
     from .layout import Layout
     from .proof import Proof
 
@@ -77,7 +77,10 @@ class Machine:
         self._store = store
         self._core = core
         self._pid = os.getpid()
-        self._turn = Turn(self._pid if store.storage == "backing" else None)
+        self._in_place = any(flat.in_place for flat in view.flats)
+        self._can_roll_back = not self._in_place
+        own_files = store.storage == "backing" or self._in_place
+        self._turn = Turn(self._pid if own_files else None)
         self._console = bytearray()
         self._input = bytearray()
         self.reproducible = reproducible
@@ -107,12 +110,7 @@ class Machine:
             return cls.open(directory, storage=storage or "backing")
         if storage == "backing":
             raise BadConfig("storage", storage, "a directory to go with it")
-        locks = [
-            try_lock(source.path, _lock_mode(plan, source.name))
-            for source in plan.sources
-            if source.shared
-        ]
-        view = view_of_plan(plan, locks)
+        view = view_of_plan(plan)
         machine = cls(view, Store(view, "memory"), Core(view.layer))
         for number, page in plan.pages().items():
             machine._core.write(number * PAGE_BYTES, bytes(page), virtual=False)
@@ -158,7 +156,7 @@ class Machine:
         """Open a folder whose lock the caller holds already; the machine closes it."""
         try:
             _check_torn(directory, storage, torn)
-            view = view_of_folder(directory, [lock])
+            view = view_of_folder(directory, [lock], in_place=storage == "backing")
         except BaseException:
             lock.close()
             raise
@@ -331,20 +329,41 @@ class Machine:
     # copies
 
     def checkpoint(self) -> None:
-        """Remember this state for `rollback`; it replaces the one remembered before."""
+        """Remember this state for `rollback`; it replaces the one remembered before.
+
+        From the first one on, what is stored in place (a shared drive) can be undone as well; what
+        was there before is kept in memory for it.
+        """
         with self._turn:
             self._store.open_top(self._core)
             self._core.checkpoint()
+            if not self._can_roll_back:
+                self._core.keep_undo()
+                self._can_roll_back = True
 
     def rollback(self) -> None:
-        """Return to the state of the last checkpoint, fork or snapshot."""
+        """Return to the state of the last checkpoint, fork or snapshot.
+
+        A machine that stores to a shared drive in place needs to have made a checkpoint before.
+        """
         with self._turn:
-            self._core.rollback()
+            if not self._in_place:
+                self._core.rollback()
+            elif self._can_roll_back:
+                self._core.rollback_in_place()
+            else:
+                raise MachineBusy("its shared drive cannot go back: call checkpoint before it runs")
             self._console.clear()
             self._input.clear()
 
     def fork(self) -> Self:
-        """Return an independent copy in memory; it shares all pages until one of the two writes."""
+        """Return an independent copy in memory; it shares all pages until one of the two writes.
+
+        Where a shared drive is stored to in place, the copy is made through a snapshot in a folder
+        that is there as long as the copy: its drive is a reflink, or a copy, beside the original.
+        """
+        if self._in_place:
+            return self._fork_through_files()
         with self._turn:
             core = Core(self._core.seal())
             store = self._store.fork()
@@ -354,6 +373,17 @@ class Machine:
             core.take_changed()  # from here on
             copy._state_hash = self._state_hash.fork()  # noqa: SLF001 - one of us
             copy._changed = changed.copy()  # noqa: SLF001
+        if self._input:
+            copy.console_input(bytes(self._input))
+        return copy
+
+    def _fork_through_files(self) -> Self:
+        with self._turn:
+            beside = self._store.directory or self._view.flats[0].lock.path
+            place = folder.temporary(beside)
+            self._store.snapshot(self._core, place, reproducible=self.reproducible, durable=False)
+        copy = type(self).open(place)
+        copy._view.temporary = place  # noqa: SLF001 - one of us
         if self._input:
             copy.console_input(bytes(self._input))
         return copy
@@ -399,9 +429,6 @@ class Machine:
             fresh.refresh(self._core)
             self._state_hash = fresh
         else:
-            for item in self.layout.memory:
-                if item.shared:  # written in place, which nobody tracks
-                    changed.update(range(item.start // PAGE_BYTES, item.end // PAGE_BYTES))
             self._state_hash.refresh(self._core, changed)
         changed.clear()
         return self._state_hash
@@ -453,18 +480,16 @@ def _serve(machine: Machine, kind: RequestKind, payload: bytes, limits: Limits |
     return request.outcome
 
 
-def _lock_mode(plan: ImagePlan, name: str) -> LockMode:
-    content = plan.layout.range(name.removesuffix(".img"))
-    return "exclusive" if content.writable else "shared"
-
-
 def _check_torn(directory: Path, storage: Storage, torn: Literal["refuse", "discard"]) -> None:
     top = directory / TOP
     if not os.path.lexists(top):
         return
-    if torn == "discard":
-        if storage == "backing":
-            top.unlink()
-        return
     record = read_record(directory)
-    raise MachineTorn(directory, f"its own, sealed at cycle {record.cycle}")
+    drives = [item.name for item in plan_layout(record.config).memory if item.in_place]
+    if drives:  # written in place since the seal
+        lost = f"none here, for what was stored in its drive {drives[0]} cannot be undone"
+        raise MachineTorn(directory, lost, "open a snapshot that was made before")
+    if torn == "refuse":
+        raise MachineTorn(directory, f"its own, sealed at cycle {record.cycle}")
+    if storage == "backing":
+        top.unlink()

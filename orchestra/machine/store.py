@@ -18,6 +18,7 @@ import msgspec
 
 from orchestra.io import folder
 from orchestra.io.arena import Arena
+from orchestra.io.lock import try_lock
 from orchestra.io.reflink import CloneResult, clone_file, link_file
 from orchestra.io.sparse import punch_hole
 
@@ -45,13 +46,15 @@ TOP = "top"
 class SnapshotResult:
     """A published snapshot: where, at which cycle, how many pages its newest delta holds.
 
-    `methods` counts how its other files came there: "link", "reflink", "copy_file_range", "sparse".
+    `methods` counts how its other files came there: "link", "reflink", "copy_file_range", "sparse";
+    `drives` says it of each shared drive's file.
     """
 
     directory: Path
     cycle: int
     pages: int
     methods: dict[str, int]
+    drives: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,6 +92,7 @@ class Store:
         self._arena: Arena | None = None  # the open top
         self._parts: list[Part] = []
         self._images: list[Image] = []
+        self._flats = {flat.name: flat for flat in view.flats}
         self._kept: tuple[Arena, ...] = ()  # that a fork's pages may be in
         self._stored_state = b""
         if view.record is not None and view.directory is not None:
@@ -112,6 +116,7 @@ class Store:
         copy.directory = self.directory
         copy._plan, copy._record = self._plan, self._record
         copy._parts, copy._images = self._parts.copy(), self._images
+        copy._flats = {name: flat.fork() for name, flat in self._flats.items()}
         copy._stored_state = self._stored_state
         copy._arena = None
         arenas = [part.arena for part in self._parts if part.arena is not None]
@@ -132,12 +137,20 @@ class Store:
     ) -> SnapshotResult:
         """Publish the machine's state as a folder; a backing machine seals its top for it."""
         methods: Counter[str] = Counter()
+        drives: dict[str, str] = {}
         pages = 0
         absorbed: list[Part] = []
         if self.storage == "backing":
             pages, absorbed = self._seal_top(core, durable=durable) or (0, [])
+        for flat in self._flats.values():
+            if not flat.in_place:
+                flat.take(core.unstored())
         with folder.publish(target, durable=durable) as temporary:
             images = [self._bring(image, temporary, methods) for image in self._images]
+            for flat in self._flats.values():
+                result = flat.copy_to(temporary / flat.name, core)
+                methods[result.method] += 1
+                drives[flat.name] = result.method
             if self.storage == "backing":
                 parts = self._link_parts(temporary, methods)[0]
             else:
@@ -155,7 +168,7 @@ class Store:
             self._record = record
             core.mark_stored()
         self._stored_state = core.state
-        return SnapshotResult(target, core.cycle, pages, dict(methods))
+        return SnapshotResult(target, core.cycle, pages, dict(methods), drives)
 
     def close(self, core: Core, *, reproducible: bool) -> None:
         """Seal what a backing machine has not sealed yet, and leave its folder clean."""
@@ -234,6 +247,8 @@ class Store:
     ) -> tuple[list[Part], int]:
         """Link the lineage and write one delta with what it lacks."""
         fresh = core.unstored()
+        for flat in self._flats.values():  # whose files have theirs
+            fresh = [page for page in fresh if page not in flat.pages]
         wanted, absorbed = self._absorb(fresh)
         kept = self._parts[: len(self._parts) - len(absorbed)]
         parts, lost = self._link_parts(temporary, methods, kept)
@@ -293,13 +308,14 @@ class Store:
 
     def _bring(self, image: Image, temporary: Path, methods: Counter[str]) -> ImageFile:
         name, copy = image.file.file, temporary / image.file.file
+        if image.file.shared:  # see Flat.copy_to
+            return ImageFile(name, self._flats[name].length, shared=True)
         result: CloneResult = (link_file if image.ours else clone_file)(image.path, copy)
         methods[result.method] += 1
         if image.ours:
             return image.file
-        if not image.file.shared:
-            copy.chmod(0o444)
-        return ImageFile(name, copy.stat().st_size, image.file.shared)
+        copy.chmod(0o444)
+        return ImageFile(name, copy.stat().st_size)
 
     def _next_record(
         self,
@@ -329,9 +345,12 @@ def create_folder(plan: ImagePlan, target: Path, *, durable: bool) -> None:
     """Publish the folder of a machine at reset: its images, and one delta with the rest."""
     with folder.publish(target, durable=durable) as temporary:
         for source in plan.sources:
+            if source.shared:
+                with try_lock(source.path.resolve(), "shared") as held:
+                    clone_file(held.fileno(), temporary / source.name)
+                continue
             clone_file(source.path.resolve(), temporary / source.name)
-            if not source.shared:
-                (temporary / source.name).chmod(0o444)
+            (temporary / source.name).chmod(0o444)
         pages = plan.pages()
         board = make_board(plan.config, plan.layout, (), plan.tohost, plan.fromhost)
         state = board.reset_state(plan.entry, DTB_START)

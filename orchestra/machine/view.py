@@ -23,8 +23,9 @@ from ._core import (
     Layer,
 )
 from .delta import Delta, map_part, open_delta
+from .flat import Flat, map_flat
 from .layout import DTB_START, Layout, plan_layout
-from .record import Record, read_record
+from .record import Extent, Record, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
     from .config import MachineConfig
     from .image import ImagePlan
+    from .layout import Range
+    from .record import ImageFile
 
 __all__ = ["View", "view_of_folder", "view_of_plan"]
 
@@ -52,6 +55,8 @@ class View:
     record: Record | None = None  # of its folder
     directory: Path | None = None
     plan: ImagePlan | None = None  # when there is no folder
+    flats: list[Flat] = field(default_factory=list)
+    temporary: Path | None = None  # a folder to delete in the end
     users: int = 0
     counting: threading.Lock = field(default_factory=threading.Lock)
 
@@ -68,10 +73,9 @@ class View:
             if self.users:
                 return
         del self.layer, self.board
-        for mapping in self.mappings:
-            mapping.close()
-        for lock in self.locks:
-            lock.close()
+        _close(self.mappings, self.locks)
+        if self.temporary is not None:
+            folder.remove(self.temporary)
 
 
 def make_board(
@@ -124,16 +128,24 @@ def _mapped(
     ]
 
 
-def view_of_plan(plan: ImagePlan, locks: list[Lock]) -> View:
+def view_of_plan(plan: ImagePlan) -> View:
     """Map the user's own files; nothing is copied but the edges of pages."""
     mappings: dict[str, Mapping] = {}
-    writable = {item.name for item in plan.layout.memory if item.writable}
-    for source in plan.sources:
-        shared = source.shared and source.name.removesuffix(".img") in writable
-        mappings[source.name] = map_file(source.path.resolve(), mode="shared" if shared else "read")
-    shared_names = {
-        source.name for source in plan.sources if mappings[source.name].mode == "shared"
-    }
+    flats: list[Flat] = []
+    try:
+        for source in plan.sources:
+            path = source.path.resolve()
+            if not source.shared:
+                mappings[source.name] = map_file(path)
+                continue
+            place = plan.layout.range(source.name.removesuffix(".img"))
+            flat, mapping = map_flat(path, source.name, place, place.content_length, ours=True)
+            flats.append(flat)
+            mappings[source.name] = mapping
+    except BaseException:
+        _close([*mappings.values()], [flat.lock for flat in flats])
+        raise
+    shared_names = {flat.name for flat in flats if flat.in_place}
     extents = [
         part
         for name, offset, address, length in plan.extents
@@ -141,21 +153,31 @@ def view_of_plan(plan: ImagePlan, locks: list[Lock]) -> View:
     ]
     board = make_board(plan.config, plan.layout, extents, plan.tohost, plan.fromhost)
     layer = Layer.build(board, None, board.reset_state(plan.entry, DTB_START))
-    kept = list(mappings.values())
-    return View(plan.config, plan.layout, board, layer, kept, locks, plan=plan)
+    kept, locks = list(mappings.values()), [flat.lock for flat in flats]
+    return View(plan.config, plan.layout, board, layer, kept, locks, plan=plan, flats=flats)
 
 
-def view_of_folder(directory: Path, locks: list[Lock]) -> View:
-    """Map a machine's folder: verify its record, images and deltas, and stack the layers."""
+def _close(mappings: list[Mapping], locks: list[Lock]) -> None:
+    for mapping in mappings:
+        mapping.close()
+    for lock in locks:
+        lock.close()
+
+
+def view_of_folder(directory: Path, locks: list[Lock], *, in_place: bool = False) -> View:
+    """Map a machine's folder: verify its record, images and deltas, and stack the layers.
+
+    `in_place` says that stores to shared drives go to their files; else the files stay as they are.
+    """
     record = read_record(directory)
     layout = plan_layout(record.config)
     mappings: list[Mapping] = []
+    flats: list[Flat] = []
     try:
-        board = _board_of(directory, record, layout, mappings)
+        board = _board_of(directory, record, layout, mappings, flats, in_place=in_place)
         deltas = _open_deltas(directory, record, layout, mappings)
     except BaseException:
-        for mapping in mappings:
-            mapping.close()
+        _close(mappings, [flat.lock for flat in flats])
         raise
     layer = None
     for delta in deltas:
@@ -163,20 +185,33 @@ def view_of_folder(directory: Path, locks: list[Lock]) -> View:
         layer.add_pages(delta.index, delta.first_page)
     assert layer is not None
     layer.set_stored()
-    return View(record.config, layout, board, layer, mappings, locks, deltas, record, directory)
+    locks = [*locks, *(flat.lock for flat in flats)]
+    view = View(record.config, layout, board, layer, mappings, locks, deltas, record, directory)
+    view.flats = flats
+    return view
 
 
-def _board_of(directory: Path, record: Record, layout: Layout, mappings: list[Mapping]) -> Board:
+def _board_of(
+    directory: Path,
+    record: Record,
+    layout: Layout,
+    mappings: list[Mapping],
+    flats: list[Flat],
+    *,
+    in_place: bool,
+) -> Board:
     path = directory / "machine.json"
     files: dict[str, tuple[Mapping, bool]] = {}
     for image in record.images:
         if not image.length:
             continue
-        mapping = map_part(
-            folder.child(directory, image.file),
-            mode="shared" if image.shared else "read",
-            expected_length=image.length,
-        )
+        place = folder.child(directory, image.file)
+        if image.shared:
+            drive = _drive_of(path, image, record, layout)
+            flat, mapping = map_flat(place, image.file, drive, image.length, ours=in_place)
+            flats.append(flat)
+        else:
+            mapping = map_part(place, expected_length=image.length)
         mappings.append(mapping)
         files[image.file] = mapping, image.shared
     extents = []
@@ -195,8 +230,19 @@ def _board_of(directory: Path, record: Record, layout: Layout, mappings: list[Ma
             for item in layout.memory
         ):
             raise BadImage(path, "extents.address", hex(extent.address), "a place in memory")
+        shared = shared and mapping.writable
         extents += _mapped(mapping, extent.offset, extent.address, extent.length, shared=shared)
     return make_board(record.config, layout, extents, record.tohost, record.fromhost)
+
+
+def _drive_of(path: Path, image: ImageFile, record: Record, layout: Layout) -> Range:
+    """Say which drive a shared image is, from its first byte to its last."""
+    extents = [extent for extent in record.extents if extent.file == image.file]
+    for item in layout.memory:
+        whole = Extent(image.file, 0, item.start, item.length)
+        if item.shared and extents == [whole] and image.length == item.content_length:
+            return item
+    raise BadImage(path, "extents", f"{image.file}, shared, in parts", "a drive at its place")
 
 
 def _open_deltas(

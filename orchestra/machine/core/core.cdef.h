@@ -87,6 +87,7 @@ void machine_adopt(adopt_call *call);
 void machine_collapse(machine *m);
 void machine_addresses(machine *m, const uint64_t *pages, uint64_t *addresses, uint64_t count);
 void machine_rollback(machine *m);
+void machine_keep_undo(machine *m);
 
 typedef struct {
     machine *machine;

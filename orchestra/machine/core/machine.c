@@ -62,6 +62,7 @@ layer *machine_base(machine *m) { return m->memory.base; }
 void machine_seal(seal_call *call) { call->layer = memory_seal(call->machine, call->stored); }
 
 void machine_rollback(machine *m) {
+    flat_undo(m);
     engine_flush(m);
     memory_drop_top(m);
     m->s = m->memory.base->state;

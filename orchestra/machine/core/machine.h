@@ -129,6 +129,13 @@ struct layer { // an immutable memory and the state that goes with it
     state state;
 };
 
+typedef struct { // pages of files that were stored to in place since the last seal (flat.c)
+    uint64_t *pages;
+    uint8_t **before; // what they held, if anybody may want to undo it
+    uint64_t count, capacity;
+    bool undoes;
+} flat_writes;
+
 typedef struct { // the memory of one machine: a base layer and its own top
     layer *base;
     node *root, *nodes, *spare;
@@ -138,17 +145,27 @@ typedef struct { // the memory of one machine: a base layer and its own top
     uint64_t *changed; // pages of earlier tops, since somebody asked
     uint64_t changed_count, changed_capacity;
     bool tracking;
+    flat_writes flat;
 } memory;
 
 uint8_t *memory_peek(machine *m, uint64_t page);             // host address for reading; never NULL
 uint8_t *memory_own(machine *m, uint64_t page, bool *moved); // host address for writing; NULL: out of memory
 bool memory_writable(machine *m, uint64_t page);
+bool memory_in_place(const machine *m, uint64_t page);
 void memory_attach(machine *m, layer *base);
 void memory_drop_top(machine *m);
 void memory_release(machine *m);
 layer *memory_seal(machine *m, bool stored);
 layer *layer_hold(layer *l);
 void layer_release(layer *l);
+
+// flat.c: memory that is a file, stored to in place
+
+bool flat_note(flat_writes *f, uint64_t page, const uint8_t *host);
+void flat_keep(flat_writes *f);
+void flat_undo(machine *m);
+void flat_free(flat_writes *f);
+void machine_keep_undo(machine *m);
 
 // board.c: what machines of one kind share: the memory map, the devices, decoded code of immutable pages
 
@@ -508,7 +525,7 @@ void machine_seal(seal_call *call);
 void machine_adopt(adopt_call *call);
 void machine_collapse(machine *m);
 void machine_addresses(machine *m, const uint64_t *pages, uint64_t *addresses, uint64_t count);
-void machine_rollback(machine *m);
+void machine_rollback(machine *m); // may fault if memory is in place
 void machine_access(access_call *call);
 void machine_collect_pages(collect_call *call);
 void machine_gather_pages(gather_call *call);

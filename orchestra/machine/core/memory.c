@@ -143,7 +143,11 @@ bool memory_writable(machine *m, uint64_t page) {
     memory *mem = &m->memory;
     node *leaf = tree_leaf(m->home, mem->root, page);
     unsigned index = page & (NODE_CHILDREN - 1);
-    if (leaf && leaf->child[index]) return leaf->epoch == mem->epoch && (leaf->owned >> index & 1);
+    return leaf && leaf->child[index] && leaf->epoch == mem->epoch && (leaf->owned >> index & 1);
+}
+
+// Is it a page of a file that is stored to in place? Then it is never copied, and nobody else has it.
+bool memory_in_place(const machine *m, uint64_t page) {
     const memory_extent *e = extent_of(m->home, page);
     return e && (e->flags & EXTENT_SHARED);
 }
@@ -160,6 +164,11 @@ uint8_t *memory_own(machine *m, uint64_t page, bool *moved) {
     uint8_t *old = memory_peek(m, page);
     *moved = false;
     if (memory_writable(m, page)) return old;
+    if (memory_in_place(m, page)) {
+        if (!flat_note(&mem->flat, page, old)) return NULL;
+        return tree_put(m->home, &mem->root, &mem->nodes, &mem->spare, mem->epoch, page, old, true) ? old
+                                                                                                    : NULL;
+    }
     uint64_t slot;
     if (!top_slot(mem, &slot)) return NULL;
     uint8_t *host = arena_address(mem->top, slot);
@@ -244,10 +253,9 @@ void layer_set_stored(layer *l) { l->stored = true; }
 
 // a machine's memory
 
-// Remember that these slots' pages have changed, for whoever asks with machine_take_changed.
-static void note_changed(memory *mem, const arena *a, uint64_t first, uint64_t end) {
-    if (!mem->tracking || first >= end) return;
-    uint64_t count = end - first;
+// Remember that these pages have changed, for whoever asks with machine_take_changed.
+static void note_changed(memory *mem, const uint64_t *pages, uint64_t count) {
+    if (!mem->tracking || !count) return;
     if (mem->changed_count + count > mem->changed_capacity) {
         uint64_t capacity = (mem->changed_count + count) * 2;
         uint64_t *changed = realloc(mem->changed, capacity * sizeof *changed);
@@ -258,8 +266,14 @@ static void note_changed(memory *mem, const arena *a, uint64_t first, uint64_t e
         mem->changed = changed;
         mem->changed_capacity = capacity;
     }
-    memcpy(mem->changed + mem->changed_count, a->pages + first, count * sizeof *mem->changed);
+    memcpy(mem->changed + mem->changed_count, pages, count * sizeof *mem->changed);
     mem->changed_count += count;
+}
+
+static void note_top(memory *mem) {
+    if (mem->top) note_changed(mem, mem->top->pages + mem->first, mem->top->used - mem->first);
+    note_changed(mem, mem->flat.pages, mem->flat.count);
+    flat_keep(&mem->flat);
 }
 
 // Start to track, and take the pages that may have changed since the last call, some of them twice; ~0 when
@@ -271,10 +285,12 @@ uint64_t machine_take_changed(machine *m, uint64_t *pages, uint64_t capacity) {
         mem->changed_count = 0;
         return ~0ull;
     }
-    uint64_t open = mem->top ? mem->top->used - mem->first : 0, count = mem->changed_count + open;
+    uint64_t open = mem->top ? mem->top->used - mem->first : 0, flat = mem->flat.count;
+    uint64_t count = mem->changed_count + open + flat;
     if (count > capacity || !count) return count;
     if (mem->changed_count) memcpy(pages, mem->changed, mem->changed_count * sizeof *pages);
     if (open) memcpy(pages + mem->changed_count, mem->top->pages + mem->first, open * sizeof *pages);
+    if (flat) memcpy(pages + mem->changed_count + open, mem->flat.pages, flat * sizeof *pages);
     mem->changed_count = 0;
     return count;
 }
@@ -295,9 +311,8 @@ void memory_drop_top(machine *m) {
         mem->spare = n;
     }
     mem->root = mem->base->root;
-    if (!mem->top) return;
-    note_changed(mem, mem->top, mem->first, mem->top->used);
-    mem->top->used = mem->first;
+    note_top(mem);
+    if (mem->top) mem->top->used = mem->first;
 }
 
 void memory_release(machine *m) {
@@ -306,6 +321,7 @@ void memory_release(machine *m) {
     nodes_free(mem->spare);
     arena_release(mem->top);
     layer_release(mem->base);
+    flat_free(&mem->flat);
     free(mem->changed);
     memset(mem, 0, sizeof *mem);
 }
@@ -334,7 +350,7 @@ static bool merge_down(machine *m) {
         host = page_below(m->home, base->root, a->pages[slot]);
         (void)*host;
     }
-    note_changed(mem, a, mem->first, a->used);
+    note_top(mem);
     for (uint64_t slot = mem->first; slot < a->used; slot++) {
         uint64_t page = a->pages[slot];
         uint8_t *source = arena_address(a, slot);
@@ -379,9 +395,9 @@ layer *memory_seal(machine *m, bool stored) {
     l->nodes = mem->nodes;
     l->epoch = mem->epoch;
     l->stored = stored;
+    note_top(mem);
     if (mem->top) {
         __atomic_add_fetch(&mem->top->references, 1, __ATOMIC_RELAXED);
-        note_changed(mem, mem->top, mem->first, mem->top->used);
         l->pages = mem->top;
         l->first = mem->first;
         l->end = mem->first = mem->top->used;

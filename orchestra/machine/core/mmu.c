@@ -75,7 +75,8 @@ void mmu_flush_writes(machine *m) {
     mmu_flush(m);
     for (uint32_t i = 0; i < e->care_capacity; i++) {
         care_entry *c = &e->cares[i];
-        if (!c->used || !(c->care & CARE_CODE) || memory_writable(m, c->page)) continue;
+        if (!c->used || !(c->care & CARE_CODE)) continue;
+        if (memory_writable(m, c->page) || memory_in_place(m, c->page)) continue;
         code_donate(m->home, c->code);
         c->code = NULL;
         c->care &= (uint8_t)~CARE_CODE;
@@ -495,7 +496,7 @@ operation *mmu_fetch(machine *m, uint64_t pc) {
     care_entry *c = care_make(e, page);
     if (!c) goto out_of_memory;
     if (!c->code) {
-        bool mine = memory_writable(m, page);
+        bool mine = memory_writable(m, page) || memory_in_place(m, page);
         if (!(c->code = mine ? code_new(host) : code_shared(m->home, host))) goto out_of_memory;
         c->care |= mine ? CARE_CODE : CARE_SHARED_CODE;
         if (mine) forget_page_mappings(e, page, false);
