@@ -16,12 +16,15 @@ from orchestra.errors import (
     BadImage,
     FolderExists,
     GuestError,
+    InputConflict,
+    LogFault,
     MachineBusy,
     MachineClosed,
     MachineForked,
     MachineLocked,
     MachineTorn,
     OrchestraError,
+    StateDiverged,
 )
 from orchestra.machine import (
     Boot,
@@ -48,11 +51,16 @@ from orchestra.machine import (
     Yielded,
     load_config,
 )
+from orchestra.sched.application import Application
 from orchestra.sched.console import ConsoleStream
 from orchestra.sched.fleet import Fleet, open_fleet
+from orchestra.sched.input_log import InputOutcome
 from orchestra.sched.inspection import InspectPool
+from orchestra.sched.settings import ApplicationSettings
 
 __all__ = [
+    "Application",
+    "ApplicationSettings",
     "AtCapacity",
     "BackingFault",
     "BadConfig",
@@ -69,9 +77,12 @@ __all__ = [
     "Halted",
     "Idle",
     "Image",
+    "InputConflict",
+    "InputOutcome",
     "InspectPool",
     "Interrupted",
     "Limits",
+    "LogFault",
     "Machine",
     "MachineBusy",
     "MachineClosed",
@@ -88,6 +99,7 @@ __all__ = [
     "ReachedCycle",
     "Report",
     "SnapshotResult",
+    "StateDiverged",
     "Stop",
     "Yielded",
     "load_config",

@@ -11,12 +11,15 @@ __all__ = [
     "BadImage",
     "FolderExists",
     "GuestError",
+    "InputConflict",
+    "LogFault",
     "MachineBusy",
     "MachineClosed",
     "MachineForked",
     "MachineLocked",
     "MachineTorn",
     "OrchestraError",
+    "StateDiverged",
 ]
 
 
@@ -101,3 +104,35 @@ class AtCapacity(OrchestraError):
 
 class GuestError(OrchestraError):
     """The guest did something its protocol does not allow; the message says what."""
+
+
+class LogFault(OrchestraError):
+    """An application's log could not be read or written; no input was taken."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}; the input was undone; mend the storage and try again")
+        self.path, self.reason = Path(path), reason
+
+
+class InputConflict(OrchestraError):
+    """An input came under a number that is another input's, or not the next one."""
+
+    def __init__(self, number: int, following: int) -> None:
+        what = (
+            "is not the payload that the log has under that number"
+            if number < following
+            else f"would leave a gap: the next one is number {following}"
+        )
+        super().__init__(f"input {number} {what}")
+        self.number, self.following = number, following
+
+
+class StateDiverged(OrchestraError):
+    """A replay did not end in the state that the log has for that input."""
+
+    def __init__(self, path: Path | str, number: int, found: object, expected: object) -> None:
+        super().__init__(
+            f"{path}: after input {number}: found {found}, the log says {expected}; "
+            "its snapshot or its log was changed: restore both from one backup"
+        )
+        self.path, self.number, self.found, self.expected = Path(path), number, found, expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import asynccontextmanager
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -11,6 +12,7 @@ import anyio
 
 from orchestra.errors import MachineClosed
 from orchestra.machine.request import Outcome
+from orchestra.sched.beside import beside
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -27,6 +29,11 @@ EVENT_NAMES = MappingProxyType(
     {
         "fleet.opened": ("workers",),
         "fleet.closed": ("duration", "calls", "slices", "cycles"),
+        "application.opened": ("machine", "cycle", "inputs", "replayed", "duration"),
+        "application.closed": ("machine", "inputs", "duration"),
+        "snapshot.stored": ("machine", "number", "cycle", "pages", "duration"),
+        "snapshot.failed": ("machine", "number", "error"),
+        "snapshot.unusable": ("machine", "number", "error"),
         "machine.opened": ("machine", "cycle", "duration"),
         "machine.closed": ("machine", "cycle", "duration"),
         "machine.called": ("machine", "cycle", "duration", "call"),  # snapshot, fork ...
@@ -164,13 +171,5 @@ async def following(
     call: Call, work: Callable[[], Coroutine[Any, Any, Outcome]]
 ) -> AsyncIterator[None]:
     """Carry a call out beside the body; leaving the body cancels what is left of it."""
-    failure: Exception | None = None
-    async with anyio.create_task_group() as group:
-        group.start_soon(call.follow, work)
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - raised below, outside of the group
-            failure = error
-        group.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+    async with beside(partial(call.follow, work)):
+        yield

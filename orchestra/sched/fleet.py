@@ -16,11 +16,14 @@ from orchestra.errors import BadImage, MachineBusy
 from orchestra.io.lock import lock
 from orchestra.machine.machine import Machine
 from orchestra.machine.request import Limits, Outcome, Request
+from orchestra.sched.application import Application, Genesis, open_application
+from orchestra.sched.beside import beside
 from orchestra.sched.events import Call, Journal, Logger, following
 from orchestra.sched.inspection import InspectPool, Leases
 from orchestra.sched.jobs import Job, MachineLike, RequestJob, RunJob
 from orchestra.sched.plan import NO_DEADLINE, Priority, Share
 from orchestra.sched.scheduler import Scheduler
+from orchestra.sched.settings import ApplicationSettings
 from orchestra.sched.statistics import FleetStatistics
 from orchestra.sched.worker import Clock, HostClock
 
@@ -59,6 +62,7 @@ class Fleet:
         self._shares: weakref.WeakKeyDictionary[Any, Share] = weakref.WeakKeyDictionary()
         self._busy: dict[int, Hold] = {}
         self._pools: list[InspectPool] = []
+        self._applications: list[Application] = []
         self._machines = 0
 
     @asynccontextmanager
@@ -159,6 +163,37 @@ class Fleet:
                 yield call
 
     @asynccontextmanager
+    async def application(
+        self,
+        directory: Path | str,
+        genesis: Genesis | None = None,
+        settings: ApplicationSettings | None = None,
+        *,
+        name: str = "",
+    ) -> AsyncIterator[Application]:
+        """Open the application in a folder, behind the last input of its log.
+
+        `genesis` makes one where there is none: a config, a machine or the folder of one, run until
+        it waits for its first input. One process at a time: others wait for the folder's lock; to
+        give up waiting use `anyio.fail_after`. Raises BadImage, StateDiverged, LogFault.
+        """
+        opening = open_application(
+            self,
+            self._scheduler,
+            self._journal,
+            directory,
+            genesis,
+            settings or ApplicationSettings(),
+            name,
+        )
+        async with opening as app:
+            self._applications.append(app)
+            try:
+                yield app
+            finally:
+                self._applications.remove(app)
+
+    @asynccontextmanager
     async def inspect_pool(
         self,
         template: MachineLike | Path | str,
@@ -232,6 +267,7 @@ class Fleet:
             cycles=desk.cycles,
             seconds=desk.seconds,
             pools=tuple(pool.statistics() for pool in self._pools),
+            applications=tuple(app.statistics() for app in self._applications),
             waiting_seconds=scheduler.waiting.snapshot(),
             serving_seconds=scheduler.serving.snapshot(),
             telling_seconds=scheduler.telling.snapshot(),
@@ -366,18 +402,11 @@ async def open_fleet(
     """
     journal = Journal(logger)
     scheduler = Scheduler(workers, clock or HostClock(), slice_seconds)
-    failure: Exception | None = None
-    async with anyio.create_task_group() as group:
-        scheduler.start(group)
-        fleet = Fleet(scheduler, journal)
-        journal.info("fleet.opened", workers=workers)
-        try:
+    fleet = Fleet(scheduler, journal)
+    try:
+        async with beside(scheduler.employ, end=scheduler.stop):
+            journal.info("fleet.opened", workers=workers)
             yield fleet
-        except Exception as error:  # noqa: BLE001 - raised below, outside of the group
-            failure = error
-        finally:
-            scheduler.stop()
-    scheduler.desk.sweep()
-    journal.info("fleet.closed", **fleet.summary())
-    if failure is not None:
-        raise failure
+    finally:
+        scheduler.desk.sweep()
+        journal.info("fleet.closed", **fleet.summary())

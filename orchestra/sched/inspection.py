@@ -189,6 +189,17 @@ class InspectPool:
         if self._leases is None:
             raise MachineClosed("the pool is closed")
 
+    def swap(self, template: MachineLike) -> None:
+        """Publish a machine that is the pool's from now on; blocking, callable from any thread.
+
+        Calls must not overlap one another, `publish`, or the end of the pool.
+        """
+        old, self._leases = self._leases, Leases(template)
+        self._publications += 1
+        if old is not None:
+            old.retire()
+            self._retired = [leases for leases in (*self._retired, old) if not leases.closed]
+
     async def open(self, template: MachineLike | Path | str) -> None:
         """Make ready; the fleet does it."""
         self._leases = await self._make_leases(template)

@@ -18,11 +18,12 @@ class Room:
     Who asks when both are full is refused with AtCapacity, or waits in turn outside the queue.
     """
 
-    def __init__(self, size: int, queue: int) -> None:
+    def __init__(self, size: int, queue: int, what: str = "inspect") -> None:
         if size < 1 or queue < 0:
             raise ValueError(f"size must be at least 1 and queue at least 0, not {size}, {queue}")
         self.size = size
         self.queue = queue
+        self.what = what
         self.inside = 0
         self.closed = False
         self._outside: deque[anyio.Event] = deque()
@@ -35,11 +36,18 @@ class Room:
     def enter_now(self) -> None:
         """Come in, or AtCapacity."""
         if self.closed:
-            raise MachineClosed("the pool is closed")
+            raise MachineClosed(f"no {self.what} is taken any more: it is closed")
         if self.inside >= self.size + self.queue or self._outside:
             raise AtCapacity(
-                f"{self.size} inspects run and {self.queue} wait; try later, or with wait=True"
+                f"room for {self.size} {self.what}(s) at work and {self.queue} that wait is taken; "
+                "try later, or with wait=True"
             )
+        self.inside += 1
+
+    def enter_anyway(self) -> None:
+        """Come in even when there is no room."""
+        if self.closed:
+            raise MachineClosed(f"no {self.what} is taken any more: it is closed")
         self.inside += 1
 
     async def enter(self) -> None:
@@ -59,7 +67,7 @@ class Room:
                 raise
             if self.closed:
                 self.leave()
-                raise MachineClosed("the pool is closed") from None
+                raise MachineClosed(f"no {self.what} is taken any more: it is closed") from None
 
     def leave(self) -> None:
         """Go out; the first who waits takes the place."""

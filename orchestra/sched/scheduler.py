@@ -16,8 +16,6 @@ from orchestra.sched.worker import Desk, Place
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anyio.abc import TaskGroup
-
     from orchestra.sched.jobs import Job
     from orchestra.sched.worker import Clock
 
@@ -43,12 +41,13 @@ class Scheduler:
         self._call_soon = loop_caller()
         self._files = anyio.CapacityLimiter(FILE_THREADS)
 
-    def start(self, group: TaskGroup) -> None:
-        """Start the workers."""
+    async def employ(self) -> None:
+        """Let the workers work until `stop`."""
         places = self.desk.places
         limiter = anyio.CapacityLimiter(len(places))
-        for number, place in enumerate(places):
-            group.start_soon(self._employ, place, limiter, name=f"orchestra worker {number}")
+        async with anyio.create_task_group() as group:
+            for number, place in enumerate(places):
+                group.start_soon(self._employ, place, limiter, name=f"orchestra worker {number}")
 
     def stop(self) -> None:
         """Make the workers end all jobs and leave; the task group sees them out."""
@@ -81,14 +80,15 @@ class Scheduler:
 
     async def cancel(self, job: Job) -> None:
         """End a job, and return when no worker touches its machine any more."""
-        if job.over:
-            return
-        if self.desk.cancel(job):
+        self.cancel_soon(job)
+        await self._see_out(job)
+
+    def cancel_soon(self, job: Job) -> None:
+        """End a job, without waiting for it; whoever awaits it gets MachineClosed."""
+        if not job.over and self.desk.cancel(job):
             job.error = MachineClosed("closed before the call began")
             job.over = True
             self.told(job)
-        else:
-            await self._see_out(job)
 
     def told(self, job: Job) -> None:
         """Let whoever waits for a job go on; the desk calls it for each job that has ended."""

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-__all__ = ["FleetStatistics", "Histogram", "HistogramSnapshot", "PoolStatistics"]
+if TYPE_CHECKING:
+    from orchestra.machine.request import Status
+
+__all__ = [
+    "ApplicationStatistics",
+    "FleetStatistics",
+    "Histogram",
+    "HistogramSnapshot",
+    "PoolStatistics",
+]
 
 BUCKETS = 40
 
@@ -72,6 +82,28 @@ class PoolStatistics:
 
 
 @dataclass(frozen=True, slots=True)
+class ApplicationStatistics:
+    """One application: inputs in its log and by status, the last input with a snapshot.
+
+    `replayed` counts inputs applied again when states were opened. An input's phases:
+    `waiting_seconds` for its turn, `serving_seconds` with the guest, `committing_seconds` for hash
+    and log.
+    """
+
+    name: str
+    inputs: int
+    cycle: int
+    waiting: int
+    statuses: dict[Status, int]
+    snapshot: int
+    replayed: int
+    pool: PoolStatistics
+    waiting_seconds: HistogramSnapshot
+    serving_seconds: HistogramSnapshot
+    committing_seconds: HistogramSnapshot
+
+
+@dataclass(frozen=True, slots=True)
 class FleetStatistics:
     """A fleet at one moment, and what it did since it was opened.
 
@@ -89,6 +121,7 @@ class FleetStatistics:
     cycles: int
     seconds: float
     pools: tuple[PoolStatistics, ...]
+    applications: tuple[ApplicationStatistics, ...]
     waiting_seconds: HistogramSnapshot
     serving_seconds: HistogramSnapshot
     telling_seconds: HistogramSnapshot

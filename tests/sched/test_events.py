@@ -9,6 +9,7 @@ from orchestra.errors import AtCapacity, BackingFault
 from orchestra.machine.request import Report
 from orchestra.sched.events import EVENT_NAMES, Call
 from orchestra.sched.fleet import open_fleet
+from orchestra.sched.settings import ApplicationSettings
 from orchestra.testing import BOOT, FOREVER, Break, FakeMachine, Halt, report
 from tests.guests import ledger_config
 
@@ -21,7 +22,26 @@ def booted(**options):
     return machine
 
 
-async def test_every_event_is_in_the_table_and_carries_what_it_says():
+async def live(fleet, path):
+    """Have an application store snapshots, fail to, and pass over a bad one."""
+    settings = ApplicationSettings(durable=False, snapshots=1)
+    async with fleet.application(path / "app", ledger_config(), settings) as app:
+        folder = path / "app" / "snapshots"
+        await app.advance(b"mint alice 1")
+        await app.snapshot()
+        folder.rename(path / "away")
+        folder.write_bytes(b"in the way")
+        await app.advance(b"mint alice 1")
+        with pytest.raises(OSError, match="exists"):
+            await app.snapshot()
+        folder.unlink()
+        (path / "away").rename(folder)
+    (folder / "000000000001" / "machine.json").write_bytes(b"{}")
+    async with fleet.application(path / "app"):
+        pass
+
+
+async def test_every_event_is_in_the_table_and_carries_what_it_says(tmp_path):
     fault = BackingFault("app/top", 0, "no space")
     with capture_logs() as logs:
         async with open_fleet(1, logger=structlog.get_logger()) as fleet:
@@ -35,6 +55,7 @@ async def test_every_event_is_in_the_table_and_carries_what_it_says():
                 await fleet.run(FakeMachine([Break(fault)]))
             with anyio.move_on_after(0.001):
                 await fleet.run(FakeMachine(FOREVER, pace="host"))
+            await live(fleet, tmp_path)
             async with fleet.inspect_pool(machine, size=1, queue=0) as pool:
                 await pool.inspect(b"x")
                 await pool.publish(machine)

@@ -15,7 +15,7 @@ def test_as_many_come_in_as_work_and_queue():
     room = Room(2, 1)
     for _ in range(3):
         room.enter_now()
-    with pytest.raises(AtCapacity, match="2 inspects run and 1 wait"):
+    with pytest.raises(AtCapacity, match=r"2 inspect\(s\) at work and 1 that wait"):
         room.enter_now()
     room.leave()
     room.enter_now()

@@ -1,0 +1,201 @@
+"""An application's log in SQLite: each input with what became of it, in order, whole or not."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+from orchestra.errors import BadImage, LogFault
+from orchestra.machine.request import Outcome, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["Entry", "InputLog", "InputOutcome"]
+
+FORMAT = 1
+Kind: TypeAlias = Literal["output", "report", "exception"]
+
+SCHEMA = """
+CREATE TABLE inputs (
+    number INTEGER PRIMARY KEY,   -- from 1, without gaps
+    payload BLOB NOT NULL,
+    status TEXT NOT NULL,         -- only "accepted" changed the machine
+    cycle INTEGER NOT NULL,       -- of the machine afterwards
+    state_hash TEXT,              -- its root hash afterwards, if hashes are noted
+    cycles INTEGER NOT NULL,      -- that the input took
+    seconds REAL NOT NULL
+) STRICT;
+CREATE TABLE messages (
+    number INTEGER NOT NULL REFERENCES inputs,
+    position INTEGER NOT NULL,    -- from 0, for each kind
+    kind TEXT NOT NULL,           -- output, report, exception
+    data BLOB NOT NULL,
+    PRIMARY KEY (number, kind, position)
+) STRICT, WITHOUT ROWID;
+"""
+COLUMNS = "number, payload, status, cycle, state_hash, cycles, seconds"
+OUTCOME_COLUMNS = "status, cycle, state_hash, cycles, seconds"
+
+
+@dataclass(frozen=True, slots=True)
+class InputOutcome(Outcome):
+    """What became of an input: its number in the log, and cycle and root hash after it.
+
+    `number` is None when it was not taken into the log, because the host failed: it may be tried
+    again. `state_hash` is None when hashes are not noted.
+    """
+
+    number: int | None = None
+    cycle: int = 0
+    state_hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What replay needs of an input."""
+
+    number: int
+    payload: bytes
+    status: Status
+    cycle: int
+    state_hash: str | None
+
+
+class InputLog:
+    """The log of one application, blocking; its methods may be called from any thread.
+
+    Every failure of the database is a LogFault; a file that is no such log is a BadImage.
+    """
+
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        with self._translated():
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            try:
+                self._prepare(durable=durable)
+                self.last = self._read_last()
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def append(self, payload: bytes, outcome: InputOutcome) -> None:
+        """Add an input, all of it or nothing; it must be the next one."""
+        number = outcome.number
+        row = number, payload, outcome.status, outcome.cycle, outcome.state_hash
+        with self._translated():
+            assert number == self.last + 1
+            connection = self._connection
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                connection.execute(
+                    f"INSERT INTO inputs ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+                    (*row, outcome.cycles, outcome.seconds),
+                )
+                connection.executemany(
+                    "INSERT INTO messages VALUES (?, ?, ?, ?)",
+                    [(number, *message) for message in _messages(outcome)],
+                )
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            self.last = number
+
+    def outcome(self, number: int) -> tuple[bytes, InputOutcome]:
+        """Return the payload and the outcome of an input; KeyError when there is none."""
+        with self._translated():
+            row = self._connection.execute(
+                f"SELECT payload, {OUTCOME_COLUMNS} FROM inputs WHERE number = ?",  # noqa: S608
+                (number,),
+            ).fetchone()
+            if row is None:
+                raise KeyError(number)
+            said: dict[str, list[bytes]] = {kind: [] for kind in get_args(Kind)}
+            for kind, data in self._connection.execute(
+                "SELECT kind, data FROM messages WHERE number = ? ORDER BY kind, position",
+                (number,),
+            ):
+                said[kind].append(data)
+        payload, status, cycle, state_hash, cycles, seconds = row
+        exception = said["exception"][0] if said["exception"] else None
+        return payload, InputOutcome(
+            status,
+            tuple(said["output"]),
+            tuple(said["report"]),
+            exception,
+            cycles,
+            seconds,
+            number=number,
+            cycle=cycle,
+            state_hash=state_hash,
+        )
+
+    def entries(self, first: int, last: int) -> list[Entry]:
+        """Return the inputs from `first` to `last`, both included, as far as there are any."""
+        with self._translated():
+            rows = self._connection.execute(
+                "SELECT number, payload, status, cycle, state_hash FROM inputs "
+                "WHERE number BETWEEN ? AND ? ORDER BY number",
+                (first, last),
+            ).fetchall()
+        return [Entry(*row) for row in rows]
+
+    def count_statuses(self) -> dict[Status, int]:
+        """Return how many inputs ended how."""
+        with self._translated():
+            query = "SELECT status, count(*) FROM inputs GROUP BY status"
+            return dict(self._connection.execute(query).fetchall())
+
+    def close(self) -> None:
+        """Close the file; twice is fine."""
+        with self._lock:
+            self._connection.close()
+
+    def _prepare(self, *, durable: bool) -> None:
+        connection = self._connection
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        (form,) = connection.execute("PRAGMA user_version").fetchone()
+        if form == FORMAT:
+            return
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if form or tables:
+            raise BadImage(self.path, "user_version", form, f"{FORMAT}, what this orchestra reads")
+        connection.executescript(f"BEGIN;{SCHEMA}PRAGMA user_version = {FORMAT};COMMIT;")
+
+    def _read_last(self) -> int:
+        row = self._connection.execute("SELECT coalesce(max(number), 0), count(*) FROM inputs")
+        last, count = row.fetchone()
+        if last != count:
+            raise BadImage(self.path, "inputs", f"{count} up to number {last}", "all from 1 on")
+        return int(last)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        with self._lock:
+            try:
+                yield
+            except sqlite3.NotSupportedError as error:
+                raise BadImage(self.path, "content", str(error), "an application's log") from error
+            except (sqlite3.OperationalError, sqlite3.ProgrammingError) as error:
+                raise LogFault(self.path, str(error)) from error
+            except sqlite3.DatabaseError as error:
+                raise BadImage(self.path, "content", str(error), "an application's log") from error
+            except sqlite3.Error as error:
+                raise LogFault(self.path, str(error)) from error
+
+
+def _messages(outcome: Outcome) -> Iterator[tuple[int, Kind, bytes]]:
+    for position, data in enumerate(outcome.outputs):
+        yield position, "output", data
+    for position, data in enumerate(outcome.reports):
+        yield position, "report", data
+    if outcome.exception is not None:
+        yield 0, "exception", outcome.exception
