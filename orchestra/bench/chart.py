@@ -1,4 +1,4 @@
-"""A chart of the storage benchmark: our rows beside the seed's, on a logarithmic scale."""
+"""Charts of the benchmarks: our rows beside the seed's or the peer's, on a logarithmic scale."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .report import Report, Row
 
-__all__ = ["draw_storage", "require_plotting"]
+__all__ = ["draw_cpu", "draw_storage", "require_plotting"]
 
 OURS, THEIRS, LINE = "#1f6f8b", "#c9ccd1", "#c0392b"
 BAR = 0.38  # of the distance between two rows
@@ -59,6 +59,31 @@ def draw_storage(report: Report, path: Path) -> None:
     pyplot.close(figure)
 
 
+def draw_cpu(report: Report, path: Path) -> None:
+    """Draw millions of instructions per second into a file: PNG, SVG or PDF, by its suffix."""
+    pyplot = require_plotting()
+    rows = [row for row in report.rows if row.unit == "MIPS"]
+    names = list(dict.fromkeys(row.name.partition("/")[2] for row in rows))
+    figure, panel = pyplot.subplots(figsize=(7, 1.4 + 0.36 * len(names)), layout="constrained")
+    for prefix, label, color, ink, side in (
+        ("mips", f"orchestra, {report.host['engine']}", OURS, "white", -1),
+        ("qemu", f"QEMU {report.host.get('qemu', '')}", THEIRS, "#555555", 1),
+    ):
+        bars = [
+            (names.index(row.name.partition("/")[2]) + side * BAR / 2, row.value)
+            for row in rows
+            if row.name.startswith(f"{prefix}/")
+        ]
+        _draw_bars(panel, bars, color, ink, label)
+    panel.set_yticks(range(len(names)), names)
+    panel.invert_yaxis()
+    panel.set_xlabel("million instructions per second of processor time", fontsize=9)
+    _style(panel)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
 def _draw_panel(panel: Any, names: list[str], rows: dict[str, Row], filesystem: str) -> None:
     ours = [(place, rows[name]) for place, name in enumerate(names) if name in rows]
     seed = [
@@ -73,9 +98,13 @@ def _draw_panel(panel: Any, names: list[str], rows: dict[str, Row], filesystem: 
     lines = [(row.at_least, place) for place, row in ours if row.at_least is not None]
     if lines:
         panel.scatter(*zip(*lines, strict=True), marker="|", s=260, color=LINE, label="the line")
+    panel.set_title(filesystem, fontsize=10)
+    _style(panel)
+
+
+def _style(panel: Any) -> None:
     panel.set_xscale("log")
     panel.set_xlim(left=1)
-    panel.set_title(filesystem, fontsize=10)
     panel.grid(axis="x", color="#e6e6e6", linewidth=0.6)
     panel.set_axisbelow(b=True)
     panel.tick_params(labelsize=8)

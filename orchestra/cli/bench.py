@@ -26,6 +26,7 @@ __all__ = ["EXAMPLES", "bench_app"]
 EXAMPLES = examples(
     "orchestra bench storage --dir /var/tmp          storage, on the file system of this folder",
     "orchestra bench storage --dir /var/tmp --json   the same, as one JSON document",
+    "orchestra bench cpu --against qemu              executing guests, beside QEMU",
 )
 BELOW_LINE = 1
 FILE_COLUMNS = 200  # of a table that goes to a file or a pipe
@@ -36,6 +37,12 @@ class ClockKind(StrEnum):
 
     WALL = "wall"
     CPU = "cpu"
+
+
+class EngineKind(StrEnum):
+    """What executes guests."""
+
+    INTERPRETER = "interpreter"
 
 
 bench_app = typer.Typer(rich_markup_mode=None)
@@ -110,11 +117,74 @@ def storage(
         report = bench_storage(directory, options, _announce, kinds)
     if plot is not None:
         draw_storage(report, plot)
+    return _finish(report, json=json)
+
+
+class PeerKind(StrEnum):
+    """Whom to compare with."""
+
+    QEMU = "qemu"
+
+
+@bench_app.command(
+    epilog=examples(
+        "orchestra bench cpu",
+        "orchestra bench cpu --against qemu --plot chart.png",
+        "orchestra bench cpu --rows fib --rows 'matmul*' --json",
+    )
+)
+def cpu(
+    engine: Annotated[
+        EngineKind, typer.Option(help="What executes the guests.")
+    ] = EngineKind.INTERPRETER,
+    against: Annotated[
+        PeerKind | None, typer.Option(help="Run the same guests there, in turns.")
+    ] = None,
+    rows: Annotated[
+        list[str] | None,
+        typer.Option(help="Only kernels and loads so named. Repeat for more.", metavar="PATTERN"),
+    ] = None,
+    runs: Annotated[int, typer.Option(help="Runs of each guest.", min=1)] = 5,
+    scale: Annotated[
+        float, typer.Option(help="How much longer than usual a kernel works.", min=0.0001)
+    ] = 1.0,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw a chart, beside the peer's figures.", metavar="FILE")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Measure how fast guests execute: bare-metal kernels under Sv39, and Debian at work.
+
+    MIPS are millions of instructions retired per second of processor time. Debian's loads (boot,
+    shell-loop, sha256sum, gzip, fork-exec) download Debian once. Exits with 1 when a row is not at
+    its line; only comparisons have one.
+    """
+    from orchestra.bench.chart import draw_cpu, require_plotting
+    from orchestra.bench.cpu import CpuOptions, bench_cpu
+
+    options = CpuOptions(
+        engine=engine.value,
+        peer=against.value if against else None,
+        rows=tuple(rows or ["*"]),
+        runs=runs,
+        scale=scale,
+    )
+    if plot is not None:
+        require_plotting()
+    with _signals():
+        report = bench_cpu(options, _announce)
+    if plot is not None:
+        draw_cpu(report, plot)
+    return _finish(report, json=json)
+
+
+def _finish(report: "Report", *, json: bool) -> int:
+    """Print the report; return the command's status."""
     if json:
         emit(report.as_json())
     else:
         _print(report)
-    below = [f"{row.filesystem} {row.name}" for row in report.rows if not row.ok]
+    below = [f"{row.filesystem or ''} {row.name}".strip() for row in report.rows if not row.ok]
     if below:
         note(f"below their lines: {', '.join(below)}")
     return BELOW_LINE if below else 0

@@ -52,10 +52,12 @@ class Program:
         return FOLDER / self.name / f"{self.name}.elf"
 
 
+_KERNELS = ("start.S", "main.c", "small.c", "mix.c", "records.c")
 PROGRAMS = (
     Program("hello", ("hello/hello.S",)),
     Program("agent", ("agent/start.S", "agent/agent.c"), "agent/link.ld"),
     Program("ledger", ("ledger/start.S", "ledger/main.c", "ledger/ledger.c", "ledger/text.c")),
+    Program("kernels", tuple(f"kernels/{name}" for name in _KERNELS)),
 )
 
 

@@ -1,0 +1,206 @@
+"""`orchestra bench cpu`: how fast guests execute, and the lines that QEMU beside them draws."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from orchestra.bench.kernels import EMPTY, GEOMEAN, KERNELS, kernel_config, run_machine
+from orchestra.bench.loads import BOOT, LOADS, load_config
+from orchestra.bench.qemu import qemu_version, run_qemu_kernel, run_qemu_linux
+from orchestra.bench.report import Report, Row, describe_host
+from orchestra.errors import BadConfig, GuestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from orchestra.bench.kernels import Kernel, Measured
+    from orchestra.bench.loads import Load
+
+    Announce = Callable[[str], AbstractContextManager[object]]
+
+__all__ = ["ENGINES", "CpuOptions", "Engine", "bench_cpu", "row_names"]
+
+Engine = Literal["interpreter"]
+ENGINES: Final[tuple[Engine, ...]] = ("interpreter",)
+MEGA: Final = 1e6
+LEAST_SECONDS: Final = 1e-4  # what a difference of two measurements is at least
+
+# How many times as fast as QEMU, by engine (the issue that asked for them names these).
+LINES: Final[dict[Engine, dict[str, float]]] = {
+    "interpreter": {
+        "geomean": 0.5,
+        "matmul-exact": 2.0,
+        "big": 0.42,
+        "boot": 1.0,
+        "fork-exec": 5.0,
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CpuOptions:
+    """What is measured: `scale` multiplies the kernels' rounds; `peer` is whom with."""
+
+    engine: Engine = "interpreter"
+    peer: Literal["qemu"] | None = None
+    runs: int = 5
+    scale: float = 1.0
+    rows: tuple[str, ...] = ("*",)
+
+    def __post_init__(self) -> None:
+        for pattern in self.rows:
+            if not any(fnmatch(name, pattern) for name in row_names()):
+                raise BadConfig("--rows", pattern, f"a pattern of {', '.join(row_names())}")
+
+    def wants(self, name: str) -> bool:
+        """Whether this kernel or load was asked for."""
+        return any(fnmatch(name, pattern) for pattern in self.rows)
+
+
+def row_names() -> list[str]:
+    """Return the names of kernels and loads, in their order."""
+    return [*(kernel.name for kernel in KERNELS), BOOT.name, *(load.name for load in LOADS)]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One guest's runs: ours, and the peer's seconds beside each (none without a peer)."""
+
+    name: str
+    unit: Literal["MIPS", "s"]
+    instructions: int
+    ours: tuple[float, ...]
+    theirs: tuple[float, ...]
+
+
+def bench_cpu(options: CpuOptions, announce: Announce) -> Report:
+    """Run every guest `runs` times, beside the peer's run of it, and report the rows."""
+    host = describe_host() | {"engine": options.engine}
+    if options.peer:
+        host[options.peer] = qemu_version()
+    with tempfile.TemporaryDirectory(prefix="orchestra-cpu-") as scratch:
+        folder = Path(scratch)
+        pairs = [*_kernels(options, folder, announce), *_loads(options, folder, announce)]
+    return Report("cpu", host, tuple(_rows(options, pairs)))
+
+
+def _kernels(options: CpuOptions, folder: Path, announce: Announce) -> Iterator[Pair]:
+    kernels = [kernel for kernel in KERNELS if options.wants(kernel.name)]
+    start_up = 0.0
+    if options.peer and kernels:
+        elf = EMPTY.write(folder, 1)
+        start_up = statistics.median(run_qemu_kernel(elf, None).seconds for _ in range(5))
+    for kernel in kernels:
+        with announce(kernel.name):
+            yield _kernel_pair(kernel, options, folder, start_up)
+
+
+def _kernel_pair(kernel: Kernel, options: CpuOptions, folder: Path, start_up: float) -> Pair:
+    elf, code = kernel.write(folder, options.scale), kernel.write_code(folder)
+    config = kernel_config(elf, code)
+    ours, theirs = [], []
+    for _ in range(options.runs):
+        ours.append(run_machine(config))
+        if options.peer:
+            theirs.append(run_qemu_kernel(elf, code))
+            _agree(kernel.name, ours[-1].output, theirs[-1].output)
+    peers = tuple(max(LEAST_SECONDS, each.seconds - start_up) for each in theirs)
+    seconds = tuple(each.seconds for each in ours)
+    return Pair(kernel.name, "MIPS", ours[0].instructions, seconds, peers)
+
+
+def _loads(options: CpuOptions, folder: Path, announce: Announce) -> Iterator[Pair]:
+    """Every load has a boot of its own; what booting takes is subtracted."""
+    loads = [load for load in LOADS if options.wants(load.name)]
+    if not loads and not options.wants(BOOT.name):
+        return
+    with announce(BOOT.name):
+        boot = _load_pair(BOOT, options, folder)
+    if options.wants(BOOT.name):
+        yield boot
+    for load in loads:
+        with announce(load.name):
+            whole = _load_pair(load, options, folder)
+        yield Pair(
+            load.name,
+            "MIPS",
+            whole.instructions - boot.instructions,
+            _without(whole.ours, boot.ours),
+            _without(whole.theirs, boot.theirs),
+        )
+
+
+def _load_pair(load: Load, options: CpuOptions, folder: Path) -> Pair:
+    config = load_config(folder, load)
+    ours, theirs = [], []
+    for _ in range(options.runs):
+        ours.append(run_machine(config))
+        if options.peer:
+            theirs.append(run_qemu_linux(config))
+            _agree(load.name, _results(ours[-1]), _results(theirs[-1]))
+    seconds = tuple(each.seconds for each in ours)
+    return Pair(load.name, "s", ours[0].instructions, seconds, tuple(t.seconds for t in theirs))
+
+
+def _without(whole: tuple[float, ...], part: tuple[float, ...]) -> tuple[float, ...]:
+    """Subtract what booting takes, which is the median of its runs."""
+    return tuple(max(LEAST_SECONDS, each - statistics.median(part)) for each in whole)
+
+
+def _results(run: Measured) -> bytes:
+    """Return the lines of the load itself; firmware and kernel say other things elsewhere."""
+    lines = run.output.replace(b"\r", b"").splitlines()
+    return b"; ".join(line for line in lines if line.startswith(b"= "))
+
+
+def _agree(name: str, ours: bytes, theirs: bytes) -> None:
+    if ours != theirs:
+        raise GuestError(f"{name}: the guest printed {ours!r} here and {theirs!r} at the peer")
+
+
+def _rows(options: CpuOptions, pairs: list[Pair]) -> Iterator[Row]:
+    for pair in pairs:
+        if pair.unit == "s":
+            yield Row(f"{pair.name}/debian", "s", pair.ours)
+        else:
+            yield Row(f"mips/{pair.name}", "MIPS", _mips(pair, pair.ours))
+    yield from _geomean("mips/geomean", "MIPS", pairs, lambda pair: _mips(pair, pair.ours), None)
+    if options.peer is None:
+        return
+    for pair in pairs:
+        name = f"{options.peer}/{pair.name}"
+        yield Row(name, pair.unit, pair.theirs if pair.unit == "s" else _mips(pair, pair.theirs))
+    lines = LINES[options.engine]
+    for pair in pairs:
+        name = f"ratio-to-{options.peer}/{pair.name}"
+        yield Row(name, "x", _ratios(pair), at_least=lines.get(pair.name))
+    line = lines["geomean"]
+    yield from _geomean(f"ratio-to-{options.peer}/geomean", "x", pairs, _ratios, line)
+
+
+def _mips(pair: Pair, seconds: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(pair.instructions / MEGA / each for each in seconds)
+
+
+def _ratios(pair: Pair) -> tuple[float, ...]:
+    return tuple(theirs / ours for ours, theirs in zip(pair.ours, pair.theirs, strict=True))
+
+
+def _geomean(
+    name: str,
+    unit: str,
+    pairs: list[Pair],
+    value: Callable[[Pair], tuple[float, ...]],
+    line: float | None,
+) -> Iterator[Row]:
+    """Yield the geometric mean of the six kernels, run by run, if all six were measured."""
+    six = [value(pair) for pair in pairs if pair.name in GEOMEAN]
+    if len(six) == len(GEOMEAN):
+        means = tuple(statistics.geometric_mean(run) for run in zip(*six, strict=True))
+        yield Row(name, unit, means, at_least=line)
