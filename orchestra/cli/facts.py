@@ -16,7 +16,7 @@ from orchestra.machine.config import to_json
 from orchestra.machine.delta import HEADER
 from orchestra.machine.layout import Layout, plan_layout
 from orchestra.machine.record import NAME, Record, read_record
-from orchestra.machine.store import TOP
+from orchestra.machine.store import unsealed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,11 +46,12 @@ class Facts:
     layout: Layout
     files: tuple[FileFacts, ...]
     holder: str | None
+    unsealed: bool  # it holds more than the record tells of
 
     @property
     def torn(self) -> bool:
         """Whether a writer died in it; whoever runs in it now is still alive."""
-        return self.holder is None and any(item.name == TOP for item in self.files)
+        return self.holder is None and self.unsealed
 
     @property
     def condition(self) -> str:
@@ -111,10 +112,11 @@ def look_at(directory: Path) -> Facts:
         raise BadImage(directory, "type", "no such folder", "the folder of a machine")
     record = read_record(directory)
     names = [NAME, *(image.file for image in record.images), *record.deltas]
-    if os.path.lexists(directory / TOP):
-        names.append(TOP)
+    left = [path.name for path in unsealed(directory, record)]
+    names += left
     files = tuple(_file(directory, name, is_delta=name in record.deltas) for name in names)
-    return Facts(directory, record, plan_layout(record.config), files, _holder(directory))
+    layout = plan_layout(record.config)
+    return Facts(directory, record, layout, files, _holder(directory), bool(left))
 
 
 def _file(directory: Path, name: str, *, is_delta: bool) -> FileFacts:

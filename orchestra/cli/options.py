@@ -39,6 +39,7 @@ __all__ = [
     "MaxOutput",
     "MaxSeconds",
     "RamSize",
+    "Reserve",
     "Seed",
     "StorageKind",
     "Target",
@@ -46,6 +47,7 @@ __all__ = [
     "build_config",
     "examples",
     "limits_of",
+    "reserved",
     "torn_choice",
 ]
 
@@ -74,6 +76,14 @@ Wait = Annotated[
 DiscardTorn = Annotated[
     bool,
     _option("Go back to the last seal of a folder whose writer was killed.", "--discard-torn"),
+]
+Reserve = Annotated[
+    str | None,
+    _option(
+        "Take so much room on the disk for pages that change before anything runs.",
+        "--reserve",
+        metavar="SIZE",
+    ),
 ]
 Hex = Annotated[bool, _option("Arguments and answers are bytes in hexadecimal.", "--hex")]
 
@@ -122,6 +132,11 @@ def limits_of(max_cycles: int | None, max_output: str | None, max_seconds: float
     """Put the limits of a request together."""
     length = None if max_output is None else parse_size(max_output, "--max-output")
     return Limits(max_cycles=max_cycles, max_output_bytes=length, max_seconds=max_seconds)
+
+
+def reserved(size: str | None) -> int:
+    """Read --reserve."""
+    return 0 if size is None else parse_size(size, "--reserve")
 
 
 def torn_choice(*, discard: bool) -> Any:

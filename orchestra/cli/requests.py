@@ -18,9 +18,11 @@ from orchestra.cli.options import (
     MaxCycles,
     MaxOutput,
     MaxSeconds,
+    Reserve,
     Wait,
     examples,
     limits_of,
+    reserved,
     torn_choice,
 )
 from orchestra.cli.output import as_text, emit, note, write_bytes
@@ -64,6 +66,7 @@ def advance(
     max_seconds: MaxSeconds = None,
     wait: Wait = 0,
     discard_torn: DiscardTorn = False,
+    reserve: Reserve = None,
     json: Json = False,
 ) -> None:
     """Give inputs to the application in a machine's folder; accepted ones change it.
@@ -82,6 +85,7 @@ def advance(
                 storage="backing",
                 wait_seconds=wait,
                 torn=torn_choice(discard=discard_torn),
+                reserve=reserved(reserve),
             )
         )
         desk = stack.enter_context(_Desk.open(machine, json=json, hexadecimal=hexadecimal))

@@ -24,11 +24,13 @@ from orchestra.cli.options import (
     Kernel,
     MachineOptions,
     RamSize,
+    Reserve,
     Seed,
     StorageKind,
     Wait,
     build_config,
     examples,
+    reserved,
     torn_choice,
 )
 from orchestra.cli.output import as_text, emit, human_count, human_seconds, note
@@ -178,6 +180,7 @@ def run(
     seed: Seed = None,
     wait: Wait = 0,
     discard_torn: DiscardTorn = False,
+    reserve: Reserve = None,
 ) -> None:
     """Run a machine until it halts, waits for a request, or has gone as far as it was told.
 
@@ -204,12 +207,19 @@ def run(
         if target is not None and target.is_dir():
             elf = None
             machine = stack.enter_context(
-                _open(target, options, storage, wait_seconds=wait, discard=discard_torn)
+                _open(
+                    target,
+                    options,
+                    storage,
+                    wait_seconds=wait,
+                    discard=discard_torn,
+                    reserve=reserved(reserve),
+                )
             )
         else:
             made = _config_of(options)
             elf = made.boot.elf
-            machine = stack.enter_context(_create(made, storage))
+            machine = stack.enter_context(_create(made, storage, reserved(reserve)))
         symbols = signature_range(elf) if signature is not None else None
         lines = stack.enter_context(trace.open("w")) if trace is not None else None
         attendant = stack.enter_context(Attendant())
@@ -238,6 +248,7 @@ def _open(
     *,
     wait_seconds: float,
     discard: bool,
+    reserve: int,
 ) -> Machine:
     if options.given:
         raise BadConfig(options.given[0], str(directory), "a program: a folder has its own config")
@@ -246,6 +257,7 @@ def _open(
         storage=(storage or StorageKind.BACKING).value,
         wait_seconds=wait_seconds,
         torn=torn_choice(discard=discard),
+        reserve=reserve,
     )
 
 
@@ -257,14 +269,14 @@ def _config_of(options: MachineOptions) -> MachineConfig:
 
 
 @contextlib.contextmanager
-def _create(config: MachineConfig, storage: StorageKind | None) -> Iterator[Machine]:
+def _create(config: MachineConfig, storage: StorageKind | None, reserve: int) -> Iterator[Machine]:
     if storage is not StorageKind.BACKING:
-        with Machine.create(config) as machine:
+        with Machine.create(config, reserve=reserve) as machine:
             yield machine
         return
     with (
         tempfile.TemporaryDirectory(prefix="orchestra-") as folder,
-        Machine.create(config, Path(folder) / "machine") as machine,
+        Machine.create(config, Path(folder) / "machine", reserve=reserve) as machine,
     ):
         yield machine
 

@@ -6,6 +6,7 @@ reflink   copies that share blocks, else skip holes and zeros
 sparse    files with holes
 mapping   files in memory
 arena     storage that the core grows by itself
+process   what a forked child leaves to its parent
 fault     a page that cannot be read or written becomes BackingFault
 _os       the only module that speaks to the C extension, _native (io/c)
 """

@@ -30,6 +30,7 @@ __all__ = [
     "remove",
     "replace_file",
     "sweep",
+    "sync",
     "temporary",
     "write_new",
 ]
@@ -68,7 +69,7 @@ def publish(target: Path | str, *, durable: bool = False) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     if durable:
-        _sync(target.parent)
+        sync(target.parent)
 
 
 def replace_file(path: Path | str, data: bytes, *, durable: bool = False) -> None:
@@ -91,7 +92,7 @@ def replace_file(path: Path | str, data: bytes, *, durable: bool = False) -> Non
         temporary.unlink(missing_ok=True)
         raise
     if durable:
-        _sync(path.parent)
+        sync(path.parent)
 
 
 def write_new(path: Path | str, parts: Sequence[bytes | bytearray], mode: int = 0o666) -> Identity:
@@ -276,11 +277,15 @@ def _sync_tree(folder: Path) -> None:
             if entry.is_dir(follow_symlinks=False):
                 _sync_tree(Path(entry.path))
             elif entry.is_file(follow_symlinks=False):
-                _sync(Path(entry.path))
-    _sync(folder)
+                sync(Path(entry.path))
+    sync(folder)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path | int) -> None:
+    """Bring a file, or the names in a folder, to the disk (fsync); OSError EIO or ENOSPC."""
+    if isinstance(path, int):
+        os.fsync(path)
+        return
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         os.fsync(fd)

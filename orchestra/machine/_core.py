@@ -6,7 +6,7 @@ import struct
 from array import array
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orchestra.errors import BackingFault, MachineClosed
+from orchestra.errors import BackingFault, MachineClosed, MachineForked
 from orchestra.io.fault import guarded, prepare
 
 from ._native import ffi, lib
@@ -302,13 +302,27 @@ class Core:
         self._run_call = ffi.new("run_call *", {"machine": self._pointer})
         self._run = prepare(_FUNCTIONS["machine_run"], int(ffi.cast("uintptr_t", self._run_call)))
         self._seal_call = ffi.new("seal_call *")
+        self._forked = False
 
     @property
     def pointer(self) -> Any:
         """The C machine."""
         if self._pointer is None:
-            raise MachineClosed("this machine is closed")
+            raise self.gone()
         return self._pointer
+
+    def leave(self) -> None:
+        """Forget the C machine, not free it: its memory went with the parent of this process."""
+        self._pointer, self._forked = None, True
+
+    def gone(self) -> Exception:
+        """Say why there is no machine any more."""
+        if not self._forked:
+            return MachineClosed("this machine is closed")
+        return MachineForked(
+            "this machine runs in files that belong to the process this one was forked from; open "
+            "it here, or make processes by multiprocessing's spawn"
+        )
 
     @property
     def closed(self) -> bool:
@@ -333,7 +347,7 @@ class Core:
     def run(self, until: int, console_bytes: int = CONSOLE_BYTES) -> Stop:
         """Run to cycle `until` or the next stop; ConsoleOutput when so much of it waits."""
         if self._pointer is None:
-            raise MachineClosed("this machine is closed")
+            raise self.gone()
         call = self._run_call
         call.until, call.console_bytes = until, console_bytes
         try:
@@ -397,7 +411,7 @@ class Core:
     @property
     def _state(self) -> Any:
         if self._pointer is None:
-            raise MachineClosed("this machine is closed")
+            raise self.gone()
         return self._state_of
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import stat
 from collections import Counter
@@ -18,7 +17,7 @@ from orchestra.io.lock import try_lock, wait_lock
 from orchestra.io.reflink import CloneResult, clone_file, link_file
 
 from .record import read_record, write_record
-from .store import TOP
+from .store import unsealed
 
 if TYPE_CHECKING:
     from .record import Record
@@ -62,7 +61,7 @@ def clone_machine(
     )
     with lock:
         record = read_record(source)
-        if torn == "refuse" and os.path.lexists(source / TOP):
+        if torn == "refuse" and unsealed(source, record):
             raise MachineTorn(source, f"its own, sealed at cycle {record.cycle}")
         with folder.publish(target, durable=durable) as temporary:
             results = [_copy(source, temporary, name, own=own) for name, own in _files(record)]

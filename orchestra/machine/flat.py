@@ -60,6 +60,11 @@ class Flat:
             write_at(target, self.changes(core))
         return result
 
+    def sync(self) -> None:
+        """Bring what was stored in place to the disk."""
+        if self.in_place:
+            folder.sync(self.lock.fileno())
+
     def changes(self, core: Core) -> Iterable[tuple[int, bytes]]:
         """Yield (offset in the file, bytes) of the dirty pages, in order."""
         for page in sorted(self.dirty):

@@ -13,11 +13,11 @@ from orchestra.errors import (
     BadImage,
     GuestError,
     MachineBusy,
-    MachineForked,
     MachineTorn,
 )
 from orchestra.io import folder
 from orchestra.io.lock import try_lock, wait_lock
+from orchestra.io.process import stays_behind
 
 from ._core import CONSOLE_BYTES, FOREVER, PAGE_BYTES, Core
 from .image import plan_images
@@ -28,7 +28,7 @@ from .registers import Registers
 from .request import Limits, Outcome, Request, RequestKind
 from .state_hash import StateHash
 from .stop import ConsoleOutput, ReachedCycle, Stop
-from .store import TOP, SnapshotResult, Storage, Store, create_folder
+from .store import SnapshotResult, Storage, Store, create_folder, unsealed
 from .view import View, view_of_folder, view_of_plan
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .config import MachineConfig
     from .layout import Layout
     from .proof import Proof
+    from .record import Record
 
 __all__ = ["Machine", "SnapshotResult", "Storage"]
 
@@ -47,23 +48,32 @@ STEP_CYCLES = 1 << 62
 
 
 class Turn:
-    """Who uses a machine: one thread at a time, and of one process if it has files of its own."""
+    """Who uses a machine: one thread at a time."""
 
-    __slots__ = ("_pid", "lock")
+    __slots__ = ("lock",)
 
-    def __init__(self, pid: int | None) -> None:
+    def __init__(self) -> None:
         self.lock = threading.Lock()
-        self._pid = pid
 
     def __enter__(self) -> None:
         if not self.lock.acquire(blocking=False):
             raise MachineBusy("this machine is in use on another thread")
-        if self._pid is not None and os.getpid() != self._pid:
-            self.lock.release()
-            raise MachineForked("this machine's files belong to the process that opened it")
 
     def __exit__(self, *_: object) -> None:
         self.lock.release()
+
+
+class NoTurn(Turn):
+    """The turn of nobody: in a forked child, whose parent has the machine."""
+
+    __slots__ = ("_core",)
+
+    def __init__(self, core: Core) -> None:
+        super().__init__()
+        self._core = core
+
+    def __enter__(self) -> None:
+        raise self._core.gone()
 
 
 class Machine:
@@ -76,11 +86,11 @@ class Machine:
         self._view = view.acquire()
         self._store = store
         self._core = core
-        self._pid = os.getpid()
+        self._turn = Turn()
         self._in_place = any(flat.in_place for flat in view.flats)
         self._can_roll_back = not self._in_place
-        own_files = store.storage == "backing" or self._in_place
-        self._turn = Turn(self._pid if own_files else None)
+        if self._in_place or store.storage == "backing":
+            stays_behind(self)
         self._console = bytearray()
         self._input = bytearray()
         self.reproducible = reproducible
@@ -98,18 +108,23 @@ class Machine:
         *,
         storage: Storage | None = None,
         durable: bool = False,
+        reserve: int = 0,
     ) -> Self:
         """Make a machine at reset; with a directory it is a folder there, else it is in memory.
 
         `storage` is where the pages that change go: "backing", the folder's own files (default with
-        a directory), or "memory". Raises BadConfig, BadImage, FolderExists, MachineLocked.
+        a directory), or "memory"; for `reserve` see `open`. Raises BadConfig, BadImage,
+        FolderExists, MachineLocked, and OSError.
         """
         plan = plan_images(config)
         if directory is not None:
+            storage = storage or "backing"
+            _check_reserve(storage, reserve)
             create_folder(plan, Path(directory), durable=durable)
-            return cls.open(directory, storage=storage or "backing")
+            return cls.open(directory, storage=storage, reserve=reserve)
         if storage == "backing":
             raise BadConfig("storage", storage, "a directory to go with it")
+        _check_reserve("memory", reserve)
         view = view_of_plan(plan)
         machine = cls(view, Store(view, "memory"), Core(view.layer))
         for number, page in plan.pages().items():
@@ -125,14 +140,20 @@ class Machine:
         storage: Storage = "memory",
         wait_seconds: float | None = 0,
         torn: Literal["refuse", "discard"] = "refuse",
+        reserve: int = 0,
     ) -> Self:
         """Open a machine's folder or a snapshot.
 
         "memory" shares the folder with other readers and leaves it as it is; "backing" takes it
         for writing and runs in it. `wait_seconds` is how long to wait for the lock (None: no
-        end). Raises MachineLocked; MachineTorn when a writer died in it (`torn="discard"` goes
-        back to the last seal); BadImage for anything in the folder that is not as it must be.
+        end). `reserve` bytes of pages that change are allocated on the disk here, and again when
+        the machine goes on after a snapshot: a full disk is then an OSError before anything runs,
+        not a BackingFault while it does. What is not used is given back at the seal.
+
+        Raises MachineLocked; MachineTorn when a writer died in it (`torn="discard"` goes back to
+        the last seal); BadImage for anything in the folder that is not as it must be.
         """
+        _check_reserve(storage, reserve)
         directory = Path(os.path.abspath(directory))  # noqa: PTH100 - resolve() follows symlinks
         if not directory.is_dir():
             raise BadImage(directory, "type", "no such folder", "the folder of a machine")
@@ -142,7 +163,7 @@ class Machine:
             if wait_seconds == 0
             else wait_lock(directory, mode, wait_seconds)
         )
-        return cls.open_locked(directory, lock, storage=storage, torn=torn)
+        return cls.open_locked(directory, lock, storage=storage, torn=torn, reserve=reserve)
 
     @classmethod
     def open_locked(
@@ -152,17 +173,25 @@ class Machine:
         *,
         storage: Storage = "memory",
         torn: Literal["refuse", "discard"] = "refuse",
+        reserve: int = 0,
     ) -> Self:
         """Open a folder whose lock the caller holds already; the machine closes it."""
         try:
-            _check_torn(directory, storage, torn)
-            view = view_of_folder(directory, [lock], in_place=storage == "backing")
+            record = read_record(directory)
+            _check_torn(directory, record, storage, torn)
+            view = view_of_folder(directory, record, [lock], in_place=storage == "backing")
         except BaseException:
             lock.close()
             raise
-        assert view.record is not None
-        reproducible = view.record.reproducible
-        return cls(view, Store(view, storage), Core(view.layer), reproducible=reproducible)
+        store = Store(view, storage, reserve)
+        machine = cls(view, store, Core(view.layer), reproducible=record.reproducible)
+        if reserve:
+            try:
+                store.open_top(machine._core)
+            except BaseException:
+                machine.discard()
+                raise
+        return machine
 
     # what it is
 
@@ -449,23 +478,45 @@ class Machine:
                 self._core, Path(directory), reproducible=self.reproducible, durable=durable
             )
 
-    def close(self) -> None:
-        """End it; a backing machine first seals its pages in its folder. Twice is fine."""
+    def close(self, *, durable: bool = False) -> None:
+        """End it; a backing machine first seals its pages in its folder. Twice is fine.
+
+        With `durable` they survive a power failure. When sealing fails (OSError: a full disk), the
+        machine is as before: close it again when there is room, or `discard` it.
+        """
         if self.closed:
             return
         with self._turn.lock:
-            try:
-                if os.getpid() == self._pid:
-                    self._store.close(self._core, reproducible=self.reproducible)
-            finally:
-                self._core.close()
-                self._view.release()
+            self._store.close(self._core, reproducible=self.reproducible, durable=durable)
+            self._core.close()
+            self._view.release()
+
+    def discard(self) -> None:
+        """End it without sealing; what a backing machine did since its last seal is lost.
+
+        Its folder is torn then, as if the process had been killed. Twice is fine.
+        """
+        if self.closed:
+            return
+        with self._turn.lock:
+            self._core.close()
+            self._store.discard()
+            self._view.release()
+
+    def leave_to_parent(self) -> None:
+        """Refuse all service from now on, with MachineForked: this is a forked child."""
+        self._core.leave()
+        self._turn = NoTurn(self._core)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        try:
+            self.close()
+        except BaseException:
+            self.discard()
+            raise
 
     def __del__(self) -> None:
         if getattr(self, "_turn", None) is not None and not self.closed:
@@ -480,11 +531,19 @@ def _serve(machine: Machine, kind: RequestKind, payload: bytes, limits: Limits |
     return request.outcome
 
 
-def _check_torn(directory: Path, storage: Storage, torn: Literal["refuse", "discard"]) -> None:
-    top = directory / TOP
-    if not os.path.lexists(top):
+def _check_reserve(storage: Storage, reserve: int) -> None:
+    if reserve < 0 or (reserve and storage != "backing"):
+        wanted = "bytes of a machine that runs in its folder (storage='backing')"
+        raise BadConfig("reserve", reserve, wanted)
+
+
+def _check_torn(
+    directory: Path, record: Record, storage: Storage, torn: Literal["refuse", "discard"]
+) -> None:
+    """See whether a writer died here; go back to its last seal if that is wanted."""
+    left = unsealed(directory, record)
+    if not left:
         return
-    record = read_record(directory)
     drives = [item.name for item in plan_layout(record.config).memory if item.in_place]
     if drives:  # written in place since the seal
         lost = f"none here, for what was stored in its drive {drives[0]} cannot be undone"
@@ -492,4 +551,5 @@ def _check_torn(directory: Path, storage: Storage, torn: Literal["refuse", "disc
     if torn == "refuse":
         raise MachineTorn(directory, f"its own, sealed at cycle {record.cycle}")
     if storage == "backing":
-        top.unlink()
+        for path in left:
+            path.unlink()

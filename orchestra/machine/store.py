@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from orchestra.errors import FolderExists
 from orchestra.io import folder
 from orchestra.io.arena import Arena
 from orchestra.io.lock import try_lock
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from .image import ImagePlan
     from .view import View
 
-__all__ = ["TOP", "SnapshotResult", "Storage", "Store", "create_folder"]
+__all__ = ["TOP", "SnapshotResult", "Storage", "Store", "create_folder", "unsealed"]
 
 Storage = Literal["memory", "backing"]
 TOP = "top"
@@ -84,12 +85,15 @@ class Image:
 class Store:
     """The files of one machine; only its own thread uses it."""
 
-    def __init__(self, view: View, storage: Storage) -> None:
+    def __init__(self, view: View, storage: Storage, reserve: int = 0) -> None:
         self.storage = storage
+        self._reserve = reserve  # bytes of pages
         self.directory = view.directory
         self._plan = view.plan
         self._record = view.record
         self._arena: Arena | None = None  # the open top
+        self._absorbed: list[Part] = []  # superseded, but still named by the folder's record
+        self._recorded = True  # whether that record tells of the last seal
         self._parts: list[Part] = []
         self._images: list[Image] = []
         self._flats = {flat.name: flat for flat in view.flats}
@@ -118,7 +122,7 @@ class Store:
         copy._parts, copy._images = self._parts.copy(), self._images
         copy._flats = {name: flat.fork() for name, flat in self._flats.items()}
         copy._stored_state = self._stored_state
-        copy._arena = None
+        copy._arena, copy._absorbed, copy._recorded, copy._reserve = None, [], True, 0
         arenas = [part.arena for part in self._parts if part.arena is not None]
         copy._kept = (*self._kept, *arenas, *([self._arena] if self._arena else []))
         return copy
@@ -127,8 +131,17 @@ class Store:
         """Give a backing machine the file that its new pages go to, if it has none open."""
         if self._arena is not None or self.storage == "memory":
             return
+        if core.closed:  # and with it the lock
+            raise core.gone()
         assert self.directory is not None
         arena = Arena.on_file(self.directory / TOP, first_offset=PAGE_BYTES)
+        if self._reserve:
+            try:
+                arena.reserve(self._reserve + _index_room(self._reserve))
+            except BaseException:
+                arena.close()
+                (self.directory / TOP).unlink()
+                raise
         core.set_arena(Arena.grow_function, arena.context)
         self._arena = arena
 
@@ -139,9 +152,10 @@ class Store:
         methods: Counter[str] = Counter()
         drives: dict[str, str] = {}
         pages = 0
-        absorbed: list[Part] = []
+        if os.path.lexists(target):
+            raise FolderExists(target)
         if self.storage == "backing":
-            pages, absorbed = self._seal_top(core, durable=durable) or (0, [])
+            pages = self._seal_top(core, durable=durable)
         for flat in self._flats.values():
             if not flat.in_place:
                 flat.take(core.unstored())
@@ -158,7 +172,7 @@ class Store:
             record = self._next_record(core, temporary, images, parts, reproducible=reproducible)
             write_record(temporary, record, new=True)
         if self.storage == "backing":
-            self._adopt_record(record, target, absorbed, durable=durable)
+            self._adopt_record(record, target, durable=durable)
         else:
             self._parts = [_moved(part, temporary, target) for part in parts]
             self._images = [
@@ -170,39 +184,44 @@ class Store:
         self._stored_state = core.state
         return SnapshotResult(target, core.cycle, pages, dict(methods), drives)
 
-    def close(self, core: Core, *, reproducible: bool) -> None:
+    def close(self, core: Core, *, reproducible: bool, durable: bool) -> None:
         """Seal what a backing machine has not sealed yet, and leave its folder clean."""
         if self.storage == "memory":
             return
         assert self.directory is not None
-        sealed = self._seal_top(core, durable=False)
-        if sealed is not None:
+        self._seal_top(core, durable=durable)
+        if not self._recorded:
             images = [image.file for image in self._images]
             record = self._next_record(
                 core, self.directory, images, self._parts, reproducible=reproducible
             )
-            self._adopt_record(record, None, sealed[1], durable=False)
+            self._adopt_record(record, None, durable=durable)
+
+    def discard(self) -> None:
+        """Let go of the files; those of an open top stay, and tell that it was not sealed."""
+        if self._arena is not None:
+            self._arena.close()
+            self._arena = None
 
     # a backing machine
 
-    def _seal_top(self, core: Core, *, durable: bool) -> tuple[int, list[Part]] | None:
+    def _seal_top(self, core: Core, *, durable: bool) -> int:
         """Turn the open top into the newest delta without copying its pages.
 
-        Returns how many pages it holds, and the parts of the lineage that it makes superfluous;
-        None when there is nothing new.
+        Returns how many pages it holds. When it fails the top is open as before.
         """
         if self._arena is None and core.state != self._stored_state:  # registers were set
             self.open_top(core)
         arena = self._arena
         if arena is None:
-            return None
+            return 0
         assert self.directory is not None
         fresh = [page for page in core.slots() if page != DEAD_SLOT]
         if not fresh and core.state == self._stored_state:
             (self.directory / TOP).unlink()
             core.mark_stored()
             self._arena = None
-            return None
+            return 0
         wanted, absorbed = self._absorb(fresh)
         core.adopt(sorted(wanted.difference(fresh)))
         core.checkpoint()  # from here on no page moves
@@ -219,26 +238,35 @@ class Store:
         arena.finish(slots * PAGE_BYTES, header, tail)
         if durable:
             arena.sync()
+            for flat in self._flats.values():
+                flat.sync()
         path = self.directory / self._next_name()
         (self.directory / TOP).rename(path)
         core.mark_stored()
         identity = folder.identity_of(arena.fileno())
         self._parts = self._parts[: len(self._parts) - len(absorbed)]
         self._parts.append(Part(path, identity, wanted, arena))
+        self._absorbed += absorbed
         self._arena = None
-        return len(wanted), absorbed
+        self._recorded = False
+        self._stored_state = core.state
+        return len(wanted)
 
-    def _adopt_record(
-        self, record: Record, target: Path | None, absorbed: list[Part], *, durable: bool
-    ) -> None:
-        """Make the record just published, or a new one, the machine's own folder's."""
+    def _adopt_record(self, record: Record, target: Path | None, *, durable: bool) -> None:
+        """Make the record just published, or a new one, the machine's own folder's.
+
+        Only then are the layers deleted that the one before needs.
+        """
         assert self.directory is not None
         if target is None or not folder.link_over(target / NAME, self.directory / NAME):
             write_record(self.directory, record, new=False, durable=durable)
-        self._record = record
-        for part in absorbed:
+        elif durable:
+            folder.sync(self.directory)
+        self._record, self._recorded = record, True
+        for part in self._absorbed:
             with suppress(OSError):
                 part.path.unlink()
+        self._absorbed = []
 
     # a machine in memory
 
@@ -376,6 +404,24 @@ def record_of_plan(plan: ImagePlan, directory: Path) -> Record:
         tohost=plan.tohost,
         fromhost=plan.fromhost,
     )
+
+
+def _index_room(length: int) -> int:
+    """Say how much a delta has behind this many bytes of pages, at most."""
+    return PAGE_BYTES + -(-length // PAGE_BYTES) * 12
+
+
+def unsealed(directory: Path, record: Record) -> list[Path]:
+    """List what a writer left in its folder that died while it ran, or sealed, there.
+
+    A delta that the record does not name yet is the last one's successor.
+    """
+    last = max((int(name.split(".")[0]) for name in record.deltas), default=-1)
+    found = [directory / TOP] if os.path.lexists(directory / TOP) else []
+    while os.path.lexists(directory / f"{last + 1}.delta"):
+        last += 1
+        found.append(directory / f"{last}.delta")
+    return found
 
 
 def _runs(slots: list[int]) -> Iterator[tuple[int, int]]:

@@ -20,7 +20,7 @@ from .layout import plan_layout
 from .merkle import Tree
 from .proof import STATE_ADDRESS, ZEROS, hash_page
 from .record import NAME, read_record
-from .store import TOP
+from .store import unsealed
 from .view import view_of_folder
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class _Check:
             tuple(self.files),
             tuple(self.flaws),
             () if self.record is None else self.strangers(self.record),
-            os.path.lexists(self.directory / TOP),
+            self.record is not None and bool(unsealed(self.directory, self.record)),
         )
 
     def steps(self) -> Generator[int]:
@@ -130,7 +130,7 @@ class _Check:
                 range(item.start // PAGE_BYTES, item.end // PAGE_BYTES)
                 for item in plan_layout(record.config).memory
             ]
-            view_of_folder(self.directory, []).acquire().release()  # as a machine is opened
+            view_of_folder(self.directory, record, []).acquire().release()  # as a machine is opened
             self.tree = Tree.empty()
         self.total = sum(self.length_of(image.file) for image in record.images)
         self.total += sum(self.length_of(name) for name in record.deltas)
@@ -231,7 +231,8 @@ class _Check:
 
     def strangers(self, record: Record) -> tuple[str, ...]:
         """List what the record does not name."""
-        known = {NAME, TOP, *record.deltas, *(image.file for image in record.images)}
+        known = {NAME, *record.deltas, *(image.file for image in record.images)}
+        known.update(path.name for path in unsealed(self.directory, record))
         return tuple(sorted(set(os.listdir(self.directory)) - known))  # noqa: PTH208
 
     @contextmanager

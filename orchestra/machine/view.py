@@ -25,7 +25,7 @@ from ._core import (
 from .delta import Delta, map_part, open_delta
 from .flat import Flat, map_flat
 from .layout import DTB_START, Layout, plan_layout
-from .record import Extent, Record, read_record
+from .record import Extent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .config import MachineConfig
     from .image import ImagePlan
     from .layout import Range
-    from .record import ImageFile
+    from .record import ImageFile, Record
 
 __all__ = ["View", "view_of_folder", "view_of_plan"]
 
@@ -164,12 +164,13 @@ def _close(mappings: list[Mapping], locks: list[Lock]) -> None:
         lock.close()
 
 
-def view_of_folder(directory: Path, locks: list[Lock], *, in_place: bool = False) -> View:
-    """Map a machine's folder: verify its record, images and deltas, and stack the layers.
+def view_of_folder(
+    directory: Path, record: Record, locks: list[Lock], *, in_place: bool = False
+) -> View:
+    """Map a machine's folder: verify its images and deltas, and stack the layers.
 
     `in_place` says that stores to shared drives go to their files; else the files stay as they are.
     """
-    record = read_record(directory)
     layout = plan_layout(record.config)
     mappings: list[Mapping] = []
     flats: list[Flat] = []

@@ -154,3 +154,17 @@ def test_a_drive_that_is_written_in_place_is_not_linked(orchestra, program, tmp_
     (other / "disk.img").write_bytes(b"your" * 1024)
     assert (app / "disk.img").read_bytes() == b"mine" * 1024
     orchestra("run", other, "--until", 10)
+
+
+def test_reserve_takes_room_before_anything_runs_or_says_that_there_is_none(
+    orchestra, app, tmp_path
+):
+    before = sorted(path.name for path in app.iterdir())
+    full = orchestra("advance", app, "mint a 1", "--reserve", "1TiB", status=1)
+    assert str(app / "top") in full.error
+    assert sorted(path.name for path in app.iterdir()) == before
+    orchestra("advance", app, "mint a 1", "--reserve", "8MiB")
+    orchestra("run", app, "--reserve", "1MiB")
+    wrong = orchestra("run", app, "--reserve", "1MiB", "--storage", "memory", status=2)
+    assert "reserve" in wrong.error
+    assert "--reserve" in orchestra("run", app, "--reserve", "much", status=2).error
