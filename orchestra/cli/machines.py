@@ -38,6 +38,7 @@ __all__ = [
     "CREATE_EXAMPLES",
     "INFO_EXAMPLES",
     "SNAPSHOT_EXAMPLES",
+    "by_method",
     "clone",
     "create",
     "info",
@@ -59,6 +60,7 @@ SNAPSHOT_EXAMPLES = examples(
 CLONE_EXAMPLES = examples(
     "orchestra clone app other      two machines from here on",
     "orchestra clone monday again   a machine that starts from a snapshot",
+    "orchestra clone app plain --flatten",
 )
 INFO_EXAMPLES = examples(
     "orchestra info app             what it is, where it stands, what it occupies",
@@ -148,12 +150,15 @@ def snapshot(
             }
         )
     else:
-        typer.echo(f"{target}: cycle {result.cycle}, {_by_method(result.methods)}")
+        typer.echo(f"{target}: cycle {result.cycle}, {by_method(result.methods)}")
 
 
 def clone(
     directory: Directory,
     target: Target,
+    flatten: Annotated[
+        bool, typer.Option("--flatten", help="Make plain images of its RAM and drives.")
+    ] = False,
     durable: Durable = False,
     wait: Wait = 0,
     discard_torn: DiscardTorn = False,
@@ -162,7 +167,8 @@ def clone(
     """Make a second machine of a machine that does not run, or of a snapshot.
 
     Both go their own ways from here on. Layers are linked; files that are written in place are
-    reflinked, or copied where the file system cannot.
+    reflinked, or copied where the file system cannot. With --flatten the copy has ram.img and a
+    plain image of each drive instead, reflinked as far as can be, and no layers to go through.
     """
     summary = clone_machine(
         directory,
@@ -170,6 +176,7 @@ def clone(
         durable=durable,
         wait_seconds=wait,
         torn=torn_choice(discard=discard_torn),
+        flatten=flatten,
     )
     if json:
         emit(
@@ -183,11 +190,12 @@ def clone(
     else:
         copied = human_bytes(summary.copied_bytes)
         typer.echo(
-            f"{target}: cycle {summary.cycle}, {_by_method(summary.methods)}, {copied} copied"
+            f"{target}: cycle {summary.cycle}, {by_method(summary.methods)}, {copied} copied"
         )
 
 
-def _by_method(methods: dict[str, int]) -> str:
+def by_method(methods: dict[str, int]) -> str:
+    """Say in words how files came into a folder."""
     words = {"link": "linked", "reflink": "reflinked"}
     parts = [f"{number} files {words.get(name, 'copied')}" for name, number in methods.items()]
     return ", ".join(parts) or "no files"

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from orchestra.cli import bench, demo, image, machines, requests, run, verify
+from orchestra.cli import bench, demo, image, layers, machines, requests, run, verify
 from orchestra.cli.attend import Stopped
 from orchestra.cli.options import examples
 from orchestra.errors import BadConfig, BadImage, OrchestraError
@@ -46,6 +46,8 @@ app.command("advance", epilog=requests.ADVANCE_EXAMPLES)(requests.advance)
 app.command("inspect", epilog=requests.INSPECT_EXAMPLES)(requests.inspect)
 app.command("snapshot", epilog=machines.SNAPSHOT_EXAMPLES)(machines.snapshot)
 app.command("clone", epilog=machines.CLONE_EXAMPLES)(machines.clone)
+app.command("compact", epilog=layers.COMPACT_EXAMPLES)(layers.compact)
+app.command("export", epilog=layers.EXPORT_EXAMPLES)(layers.export)
 app.command("info", epilog=machines.INFO_EXAMPLES)(machines.info)
 app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
 app.add_typer(image.app, name="image", epilog=image.EXAMPLES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -14,11 +15,13 @@ from .sparse import PAGE, data_segments
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["CloneResult", "clone_file", "link_file"]
+__all__ = ["CloneResult", "clone_file", "clone_range", "link_file"]
 
 Method = Literal["reflink", "copy_file_range", "sparse", "link"]
 
 _FICLONE: Final = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
+_FICLONERANGE: Final = 0x4020940D  # linux/fs.h: _IOW(0x94, 13, struct file_clone_range)
+_RANGE: Final = struct.Struct("<qQQQ")
 _BLOCK_BYTES: Final = 1 << 20
 _ZERO_PAGE: Final = bytes(PAGE)
 _ZERO_BLOCK: Final = bytes(_BLOCK_BYTES)
@@ -68,6 +71,29 @@ def _clone(source_fd: int, target: Path | str) -> CloneResult:
         os.close(target_fd)
 
 
+def clone_range(
+    source: Path | str, target: Path | str, start: int, length: int, to: int
+) -> CloneResult:
+    """Put `length` bytes of `source` from byte `start` into a file that has zeros there, at `to`.
+
+    Less when the source ends before. Blocks are shared where the offsets allow it, too.
+    """
+    source_fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        target_fd = os.open(target, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            end = min(start + length, os.fstat(source_fd).st_size)
+            whole = max(end - start, 0) // PAGE * PAGE  # the rest of a page cannot be shared
+            done = _reflink_range(source_fd, target_fd, start, whole, to)
+            rest = start + whole if done else start
+            copied = _copy_range(source_fd, target_fd, rest, end, to - start)
+            return CloneResult(done, copied.copied_bytes) if done else copied
+        finally:
+            os.close(target_fd)
+    finally:
+        os.close(source_fd)
+
+
 def link_file(source: Path | str, target: Path | str) -> CloneResult:
     """Give `source` another name, `target`; a copy where that cannot be (EXDEV, EMLINK)."""
     try:
@@ -89,24 +115,45 @@ def _reflink(source: int, target: int) -> CloneResult | None:
     return CloneResult("reflink", 0)
 
 
+def _reflink_range(source: int, target: int, start: int, length: int, to: int) -> Method | None:
+    if not length:
+        return None
+    try:
+        fcntl.ioctl(target, _FICLONERANGE, _RANGE.pack(source, start, length, to))
+    except OSError as error:
+        if error.errno in _CANNOT:
+            return None
+        raise
+    return "reflink"
+
+
 def _copy(source: int, target: int) -> CloneResult:
-    os.ftruncate(target, os.fstat(source).st_size)
+    end = os.fstat(source).st_size
+    os.ftruncate(target, end)
+    return _copy_range(source, target, 0, end, 0)
+
+
+def _copy_range(source: int, target: int, start: int, end: int, shift: int) -> CloneResult:
+    """Copy what is not zero from `start` to `end`, to places `shift` bytes further."""
     method: Method = "copy_file_range"
     copied = 0
-    for start, run in _nonzero_runs(source):
-        if method == "copy_file_range" and not _copy_in_kernel(source, target, start, len(run)):
+    for offset, run in _nonzero_runs(source, start, end):
+        if method == "copy_file_range" and not _copy_in_kernel(
+            source, target, offset, len(run), shift
+        ):
             method = "sparse"
         if method == "sparse":
-            _write(target, start, run)
+            _write(target, offset + shift, run)
         copied += len(run)
     return CloneResult(method, copied)
 
 
-def _nonzero_runs(fd: int) -> Iterator[tuple[int, memoryview]]:
+def _nonzero_runs(fd: int, start: int, end: int) -> Iterator[tuple[int, memoryview]]:
     """Yield (offset, bytes) of stretches of pages that are not zero, none longer than a block."""
-    for start, end in data_segments(fd):
-        for offset in range(start, end, _BLOCK_BYTES):
-            block = os.pread(fd, min(_BLOCK_BYTES, end - offset), offset)
+    for low, high in data_segments(fd):
+        stop = min(high, end)
+        for offset in range(max(low, start), stop, _BLOCK_BYTES):
+            block = os.pread(fd, min(_BLOCK_BYTES, stop - offset), offset)
             for first, last in _runs(block):
                 yield offset + first, memoryview(block)[first:last]
 
@@ -127,10 +174,10 @@ def _runs(block: bytes) -> Iterator[tuple[int, int]]:
         yield first, len(block)
 
 
-def _copy_in_kernel(source: int, target: int, offset: int, length: int) -> bool:
+def _copy_in_kernel(source: int, target: int, offset: int, length: int, shift: int) -> bool:
     while length:
         try:
-            done = os.copy_file_range(source, target, length, offset, offset)
+            done = os.copy_file_range(source, target, length, offset, offset + shift)
         except OSError as error:
             if error.errno in _CANNOT:
                 return False

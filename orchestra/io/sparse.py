@@ -12,7 +12,15 @@ from ._os import punch
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["PAGE", "allocated_bytes", "create_sparse", "data_segments", "punch_hole", "write_at"]
+__all__ = [
+    "PAGE",
+    "allocated_bytes",
+    "create_sparse",
+    "data_segments",
+    "punch_hole",
+    "set_length",
+    "write_at",
+]
 
 PAGE = 4096
 
@@ -30,6 +38,11 @@ def create_sparse(path: Path | str, length: int) -> None:
         raise
     finally:
         os.close(fd)
+
+
+def set_length(path: Path | str, length: int) -> None:
+    """Cut a file, or let zeros follow that occupy no blocks."""
+    os.truncate(path, length)
 
 
 def allocated_bytes(path: Path | str) -> int:

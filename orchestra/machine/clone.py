@@ -16,20 +16,21 @@ from orchestra.io import folder
 from orchestra.io.lock import try_lock, wait_lock
 from orchestra.io.reflink import CloneResult, clone_file, link_file
 
+from .flatten import flattening
 from .record import read_record, write_record
 from .store import unsealed
 
 if TYPE_CHECKING:
     from .record import Record
 
-__all__ = ["CloneSummary", "clone_machine"]
+__all__ = ["CloneSummary", "clone_machine", "export_range"]
 
 
 @dataclass(frozen=True, slots=True)
 class CloneSummary:
-    """A cloned folder: where, at which cycle, how its files came there, and bytes written for it.
+    """A cloned folder, or file: where, at which cycle, how it came there, bytes copied for it.
 
-    `methods` counts files by "link", "reflink", "copy_file_range" and "sparse".
+    `methods` counts files, or parts of images, by "link", "reflink", "copy_file_range", "sparse".
     """
 
     directory: Path
@@ -45,11 +46,15 @@ def clone_machine(
     durable: bool = False,
     wait_seconds: float | None = 0,
     torn: Literal["refuse", "discard"] = "refuse",
+    flatten: bool = False,
 ) -> CloneSummary:
     """Copy a machine that does not run, or a snapshot, to a new folder: whole or not at all.
 
     Layers are read-only and are linked; what is written in place is reflinked, or copied where the
-    file system cannot. Raises MachineLocked, MachineTorn, FolderExists, BadImage and OSError.
+    file system cannot. With `flatten` the copy's RAM and drives are plain images, made of reflinks
+    of the images and the layers' pages, each compared with its checksum.
+
+    Raises MachineLocked, MachineTorn, FolderExists, BadImage, BackingFault and OSError.
     """
     source, target = Path(source), Path(target)
     if not source.is_dir():
@@ -64,12 +69,44 @@ def clone_machine(
         if torn == "refuse" and unsealed(source, record):
             raise MachineTorn(source, f"its own, sealed at cycle {record.cycle}")
         with folder.publish(target, durable=durable) as temporary:
-            results = [_copy(source, temporary, name, own=own) for name, own in _files(record)]
-            new = msgspec.structs.replace(record, id=secrets.token_hex(16), parent=record.id)
+            copy = _flattened if flatten else _linked
+            new, methods, copied = copy(source, temporary, record)
+            new = msgspec.structs.replace(new, id=secrets.token_hex(16), parent=record.id)
             write_record(temporary, new, new=True)
-    methods = Counter[str](result.method for result in results)
-    copied = sum(result.copied_bytes for result in results)
     return CloneSummary(target, record.cycle, dict(methods), copied)
+
+
+def export_range(
+    source: Path | str, name: str, target: Path | str, *, wait_seconds: float | None = 0
+) -> CloneSummary:
+    """Make a plain file of a range of a machine that does not run, or of a snapshot.
+
+    A drive, by its name, can then be mounted on the host. The layers' pages are laid over a reflink
+    of the image below, each compared with its checksum. Raises what clone_machine does, BadConfig
+    for a range that there is not, and FileExistsError.
+    """
+    source, target = Path(source), Path(target)
+    if not source.is_dir():
+        raise BadImage(source, "type", "no such folder", "the folder of a machine")
+    with wait_lock(source, "shared", wait_seconds):
+        record = read_record(source)
+        if unsealed(source, record):
+            raise MachineTorn(source, f"its own, sealed at cycle {record.cycle}")
+        with flattening(source, record) as flat:
+            flat.write_range(name, target)
+            return CloneSummary(target, record.cycle, dict(flat.methods), flat.copied_bytes)
+
+
+def _linked(source: Path, target: Path, record: Record) -> tuple[Record, Counter[str], int]:
+    results = [_copy(source, target, name, own=own) for name, own in _files(record)]
+    copied = sum(result.copied_bytes for result in results)
+    return record, Counter(result.method for result in results), copied
+
+
+def _flattened(source: Path, target: Path, record: Record) -> tuple[Record, Counter[str], int]:
+    with flattening(source, record) as flat:
+        new = flat.write_folder(target)
+        return new, flat.methods, flat.copied_bytes
 
 
 def _files(record: Record) -> list[tuple[str, bool]]:

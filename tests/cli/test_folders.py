@@ -168,3 +168,26 @@ def test_reserve_takes_room_before_anything_runs_or_says_that_there_is_none(
     wrong = orchestra("run", app, "--reserve", "1MiB", "--storage", "memory", status=2)
     assert "reserve" in wrong.error
     assert "--reserve" in orchestra("run", app, "--reserve", "much", status=2).error
+
+
+def test_compact_merges_layers_and_export_and_flatten_write_plain_files(orchestra, app, tmp_path):
+    orchestra("advance", app, "fill 2000 7")
+    for number in range(3):
+        orchestra("advance", app, f"mint a{number} 1")
+    digest = orchestra("info", app, "--json", "--digest").json["digest"]
+    assert len(orchestra("info", app, "--json").json["deltas"]) > 1
+    plain = orchestra("clone", app, tmp_path / "plain", "--flatten", "--json").json
+    assert sum(plain["methods"].values()) > 0
+    assert (tmp_path / "plain" / "ram.img").stat().st_size == 64 << 20
+    result = orchestra("export", app, "ram", tmp_path / "ram.bin", "--json").json
+    assert result["cycle"] == plain["cycle"]
+    assert (tmp_path / "ram.bin").read_bytes() == (tmp_path / "plain" / "ram.img").read_bytes()
+    assert "exists" in orchestra("export", app, "ram", tmp_path / "ram.bin", status=1).error
+    assert "rx" in orchestra("export", app, "nothing", tmp_path / "x", status=2).error
+    assert "became one of" in orchestra("compact", app).out
+    assert "one layer already" in orchestra("compact", app).out
+    assert orchestra("compact", app, "--json").json["layers"] == 1
+    assert orchestra("info", app, "--json").json["files"][-1]["pages"] > 0
+    for folder in (app, tmp_path / "plain"):
+        assert orchestra("info", folder, "--json", "--digest").json["digest"] == digest
+        orchestra("verify", folder)

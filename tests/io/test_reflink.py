@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestra.io import PAGE, CloneResult, allocated_bytes, clone_file, create_sparse, link_file
+from orchestra.io.reflink import clone_range
 
 
 def make_image(path: Path) -> bytes:
@@ -103,6 +104,29 @@ def test_any_pattern_of_holes_zeros_and_data_ends_in_the_same_bytes(
         result = clone_file(source, target)
         assert target.read_bytes() == source.read_bytes()
         assert result.copied_bytes == pages.count("d") * PAGE + (tail if tail_is_data else 0)
+
+
+def test_a_part_of_a_file_is_put_where_it_is_wanted(filesystem: Filesystem) -> None:
+    source, target = filesystem.folder / "source", filesystem.folder / "target"
+    content = make_image(source)
+    for start, length, to in (
+        (0, len(content), 0),
+        (MIB, 3 * PAGE, 5 * PAGE),
+        (MIB, MIB, 2 * MIB),
+        (MIB + 100, 5000, 300),
+        (4 * MIB, MIB, 8 * MIB),  # the source ends before
+        (len(content), PAGE, 0),
+    ):
+        create_sparse(target, 16 * MIB)
+        result = clone_range(source, target, start, length, to)
+        expected = bytearray(16 * MIB)
+        expected[to : to + len(content[start : start + length])] = content[start : start + length]
+        assert target.read_bytes() == expected
+        if filesystem.reflinks and start % PAGE == 0 and length >= PAGE and start < len(content):
+            assert result.method == "reflink"
+            assert result.copied_bytes < PAGE
+        assert allocated_bytes(target) <= 3 * MIB
+        target.unlink()
 
 
 def test_an_existing_target_is_refused_and_kept(tmp_path: Path) -> None:

@@ -1,0 +1,109 @@
+"""A folder's layers merged into one, in place, whole or not at all; the machine stays the same."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from orchestra.errors import BadImage, MachineTorn
+from orchestra.io import folder
+from orchestra.io.lock import wait_lock
+from orchestra.io.sparse import allocated_bytes, write_at
+
+from .merged import Merged, delta_parts
+from .record import Record, read_record, write_record
+from .store import unsealed
+from .view import view_of_folder
+
+__all__ = ["CompactSummary", "compact_machine"]
+
+
+@dataclass(frozen=True, slots=True)
+class CompactSummary:
+    """A folder that was compacted: how many layers it had, and what its layers occupy now.
+
+    `pages` are those of its one layer. Layers that other folders link stay there.
+    """
+
+    directory: Path
+    cycle: int
+    layers: int
+    pages: int
+    layer_bytes: int
+    before_bytes: int
+
+
+def compact_machine(directory: Path | str, *, wait_seconds: float | None = 0) -> CompactSummary:
+    """Merge the layers of a machine that does not run, or a snapshot that nobody reads, into one.
+
+    Every page is compared with its checksum on the way. What is left of a process that was killed
+    meanwhile does no harm and goes at the next call. Since it takes the place of what may have been
+    made durable, the new layer is synced before the old ones go.
+
+    Raises MachineLocked, MachineTorn, BadImage, BackingFault and OSError; all is as before then.
+    """
+    directory = Path(os.path.abspath(directory))  # noqa: PTH100 - resolve() follows symlinks
+    if not directory.is_dir():
+        raise BadImage(directory, "type", "no such folder", "the folder of a machine")
+    with wait_lock(directory, "exclusive", wait_seconds):
+        record = read_record(directory)
+        if unsealed(directory, record):
+            raise MachineTorn(directory, f"its own, sealed at cycle {record.cycle}")
+        before = _layer_bytes(directory, record.deltas)
+        compacted, pages = record, 0
+        if len(record.deltas) > 1:
+            compacted, pages = _merge(directory, record)
+            _sweep(directory, compacted)
+        after = _layer_bytes(directory, compacted.deltas)
+    return CompactSummary(directory, record.cycle, len(record.deltas), pages, after, before)
+
+
+def _merge(directory: Path, record: Record) -> tuple[Record, int]:
+    _sweep(directory, record)
+    path = directory / merged_name(record.deltas)
+    view = view_of_folder(directory, record, []).acquire()
+    try:
+        with closing(Merged(view)) as merged:
+            numbers = merged.numbers
+            _write_layer(path, merged, numbers)
+    finally:
+        view.release()
+    folder.sync(directory)
+    compacted = msgspec.structs.replace(record, deltas=(path.name,))
+    write_record(directory, compacted, new=False, durable=True)
+    return compacted, len(numbers)
+
+
+def _write_layer(path: Path, merged: Merged, numbers: list[int]) -> None:
+    folder.write_new(path, [], 0o644)
+    try:
+        write_at(path, delta_parts(merged.pages(numbers), merged.state))
+        path.chmod(0o444)
+        folder.sync(path)
+    except BaseException:
+        path.unlink()
+        raise
+
+
+def merged_name(deltas: tuple[str, ...]) -> str:
+    """Name the layer that these become: like the newest, with a 0 before it.
+
+    No machine that is stored makes such a name, so what a killed process left is never mistaken.
+    """
+    return f"0{deltas[-1]}"
+
+
+def _sweep(directory: Path, record: Record) -> None:
+    """Delete layers that the record does not name: merged ones, and those of a killed process."""
+    for path in directory.glob("*.delta"):
+        if path.name not in record.deltas:
+            with suppress(OSError):
+                path.unlink()
+
+
+def _layer_bytes(directory: Path, deltas: tuple[str, ...]) -> int:
+    return sum(allocated_bytes(folder.child(directory, name)) for name in deltas)
