@@ -9,7 +9,7 @@ from anyio import to_thread
 from anyio.lowlevel import current_token
 
 from orchestra.errors import MachineClosed
-from orchestra.sched.plan import Planner
+from orchestra.sched.plan import Planner, Priority
 from orchestra.sched.statistics import Histogram
 from orchestra.sched.worker import Desk, Place
 
@@ -55,8 +55,13 @@ class Scheduler:
 
     async def do(self, job: Job) -> Any:
         """Have a job done and return its result; cancelled, it ends within 10 ms."""
+        hurried = job.priority is Priority.ADVANCE
         self.begin(job)
-        return await self.finish(job)
+        self.desk.hurried += hurried
+        try:
+            return await self.finish(job)
+        finally:
+            self.desk.hurried -= hurried
 
     def begin(self, job: Job) -> None:
         """Hand a job in; somebody must call `finish`."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Clock", "Desk", "HostClock", "Place"]
 
 BATCH = 64
+HURRIED_BATCH = 2
 HOLD_SECONDS = 1e-3
 SHORT_SHIFT = 3
 ABOVE_ALL = -1
@@ -80,6 +81,7 @@ class Desk:
         self.slices = 0
         self.cycles = 0
         self.seconds = 0.0
+        self.hurried = 0  # how many wait who should not wait behind others on the loop
         self._post = post  # asks the loop to call `deliver` soon; from any thread
         self._tell_loop = tell  # called on the loop, for a job that is over or has said something
         self._posted = False
@@ -131,12 +133,15 @@ class Desk:
             pass
 
     def deliver(self) -> None:
-        """Tell what has ended, in order."""
+        """Tell what has ended; a part of it, when it is much: a turn of the loop stays short."""
         self._posted = False
         outbox = self._outbox
-        while outbox:
-            job = outbox.popleft()
-            self._tell_loop(job)
+        for _ in range(HURRIED_BATCH if self.hurried else BATCH):
+            if not outbox:
+                return
+            self._tell_loop(outbox.popleft())
+        if outbox:
+            self._call_for_delivery()
 
     def sweep(self) -> None:
         """End what is left when no worker is."""
@@ -146,7 +151,8 @@ class Desk:
             self._tell(place, job)
             job.tidy()
         self._outbox.extend(place.pending)
-        self.deliver()
+        while self._outbox:
+            self.deliver()
 
     def running(self) -> int:
         """Return how many jobs are in a slice now."""
@@ -289,8 +295,15 @@ class Desk:
 
     def _flush(self, place: Place) -> None:
         """Hand over to the loop what was put aside."""
-        self._outbox.extend(place.pending)
+        for job in place.pending:
+            if job.priority is Priority.ADVANCE:
+                self._outbox.appendleft(job)
+            else:
+                self._outbox.append(job)
         place.pending.clear()
+        self._call_for_delivery()
+
+    def _call_for_delivery(self) -> None:
         if not self._posted:
             self._posted = True
             self._post()

@@ -1,0 +1,157 @@
+"""What a fleet is loaded with: questions from many tasks, machines that never end, a writer."""
+
+from __future__ import annotations
+
+import random
+from contextlib import asynccontextmanager
+from time import perf_counter, process_time
+from typing import TYPE_CHECKING, NamedTuple
+
+import anyio
+
+from orchestra.guest import LEDGER
+from orchestra.machine.config import Boot, MachineConfig
+from orchestra.machine.machine import Machine
+from orchestra.sched.fleet import Fleet, open_fleet
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+
+    from orchestra.sched.inspection import InspectPool
+
+__all__ = [
+    "Answers",
+    "fair_shares",
+    "interrupted",
+    "ledger",
+    "per_cpu_second",
+    "quantile",
+    "questions",
+    "raw_per_cpu_second",
+    "writes",
+]
+
+QUERY = b"balance alice"
+ENDLESS = b"spin 1000000000000000"
+
+
+class Answers(NamedTuple):
+    """How many answers a second came in, and after how long each, in order of length."""
+
+    rate: float
+    seconds: list[float]
+
+
+def ledger() -> Machine:
+    """Make the embedded guest, with an account to ask for."""
+    machine = Machine.create(MachineConfig(boot=Boot(elf=LEDGER)))
+    machine.run()
+    assert machine.advance(b"mint alice 100").accepted
+    return machine
+
+
+def quantile(ordered: Sequence[float], fraction: float) -> float:
+    """Return the element below which a fraction of the others is."""
+    return ordered[min(int(len(ordered) * fraction), len(ordered) - 1)]
+
+
+async def questions(pool: InspectPool, tasks: int, seconds: float) -> Answers:
+    """Ask from so many tasks at once, each again when it was answered."""
+    taken: list[float] = []
+    end = perf_counter() + seconds
+
+    async def ask() -> None:
+        while (began := perf_counter()) < end:
+            outcome = await pool.inspect(QUERY)
+            taken.append(perf_counter() - began)
+            assert outcome.reports == (b"100",)
+
+    began = perf_counter()
+    async with anyio.create_task_group() as group:
+        for _ in range(tasks):
+            group.start_soon(ask)
+    return Answers(len(taken) / (perf_counter() - began), sorted(taken))
+
+
+@asynccontextmanager
+async def endless(fleet: Fleet, template: Machine, count: int) -> AsyncIterator[list[Machine]]:
+    """Have so many machines run without end."""
+    machines = [template.fork() for _ in range(count)]
+    try:
+        for machine in machines:
+            machine.send_response(ENDLESS, reason=0)
+        async with anyio.create_task_group() as group:
+            for machine in machines:
+                group.start_soon(fleet.run, machine)
+            yield machines
+            group.cancel_scope.cancel()
+    finally:
+        for machine in machines:
+            machine.close()
+
+
+async def per_cpu_second(workers: int, count: int, seconds: float) -> float:
+    """Return the cycles that `count` runnable machines get of a second of this process's CPU."""
+    with ledger() as template:
+        async with open_fleet(workers) as fleet, endless(fleet, template, count) as machines:
+            while fleet.statistics().slices < count:
+                await anyio.sleep(0.01)
+            cycles, began = sum(machine.cycle for machine in machines), process_time()
+            await anyio.sleep(seconds)
+            return (sum(machine.cycle for machine in machines) - cycles) / (process_time() - began)
+
+
+def raw_per_cpu_second(seconds: float) -> float:
+    """Return the same of one machine without a fleet."""
+    with ledger() as machine:
+        machine.send_response(ENDLESS, reason=0)
+        machine.run(max_cycles=10_000_000)
+        cycle, began = machine.cycle, process_time()
+        while process_time() - began < seconds:
+            machine.run(max_cycles=4_000_000)
+        return (machine.cycle - cycle) / (process_time() - began)
+
+
+async def fair_shares(workers: int, count: int, seconds: float) -> float:
+    """Return Jain's index over what equal machines got."""
+    with ledger() as template:
+        async with open_fleet(workers) as fleet, endless(fleet, template, count) as machines:
+            while fleet.statistics().slices < 8 * count:  # all have begun and are measured
+                await anyio.sleep(0.01)
+            before = [machine.cycle for machine in machines]
+            await anyio.sleep(seconds)
+            got = [m.cycle - cycle for m, cycle in zip(machines, before, strict=True)]
+    return float(sum(got) ** 2 / (len(got) * sum(value * value for value in got)))
+
+
+async def interrupted(workers: int, count: int, times: int) -> list[float]:
+    """Cancel runs among `count` runnable machines; return the seconds each took, in order."""
+    dice = random.Random(4)  # noqa: S311 - repeatable
+    taken: list[float] = []
+    with ledger() as template:
+        async with open_fleet(workers) as fleet, endless(fleet, template, count):
+            while fleet.statistics().slices < count:
+                await anyio.sleep(0.01)
+            for _ in range(times):
+                with template.fork() as machine:
+                    machine.send_response(ENDLESS, reason=0)
+                    async with anyio.create_task_group() as group:
+                        group.start_soon(fleet.run, machine)
+                        await anyio.sleep(dice.uniform(0, 0.02))
+                        began = perf_counter()
+                        group.cancel_scope.cancel()
+                    taken.append(perf_counter() - began)
+    return sorted(taken)
+
+
+async def writes(
+    advance: Callable[[bytes], Awaitable[object]], payloads: Iterator[bytes], seconds: float
+) -> list[float]:
+    """Advance, again and again; return the seconds each took, in order."""
+    taken: list[float] = []
+    end = perf_counter() + seconds
+    while (began := perf_counter()) < end:
+        await advance(next(payloads))
+        taken.append(perf_counter() - began)
+        await anyio.sleep(0.001)
+    return sorted(taken)
