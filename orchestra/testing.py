@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
 from orchestra.errors import MachineBusy, MachineClosed
+from orchestra.machine.request import ANYTHING, Exchange, exchange
 from orchestra.machine.stop import (
     REQUEST_INSPECT,
     YIELD_ACCEPTED,
@@ -281,6 +282,17 @@ class FakeMachine:
             self._state = replace(self._state, script=script, at=0, spent=0, stopped=None)
         finally:
             self._guard.release()
+
+    def exchange(
+        self,
+        end: int,
+        request: tuple[bytes, int] | None = None,
+        *,
+        most_bytes: int = ANYTHING,  # noqa: ARG002 - the caller looks at each yield
+        discard: bool = False,  # noqa: ARG002 - or rolls back itself
+    ) -> Exchange:
+        """Give a request, if there is one, and run."""
+        return exchange(self, end, request)
 
     def checkpoint(self) -> None:
         """Remember this state."""

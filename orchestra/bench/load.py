@@ -90,12 +90,17 @@ async def endless(fleet: Fleet, template: Machine, count: int) -> AsyncIterator[
             machine.close()
 
 
+async def begun(fleet: Fleet, slices: int) -> None:
+    """Wait until so many slices were given."""
+    while fleet.statistics().slices < slices:  # noqa: ASYNC110 - nobody tells of slices
+        await anyio.sleep(0.01)
+
+
 async def per_cpu_second(workers: int, count: int, seconds: float) -> float:
     """Return the cycles that `count` runnable machines get of a second of this process's CPU."""
     with ledger() as template:
         async with open_fleet(workers) as fleet, endless(fleet, template, count) as machines:
-            while fleet.statistics().slices < count:
-                await anyio.sleep(0.01)
+            await begun(fleet, count)
             cycles, began = sum(machine.cycle for machine in machines), process_time()
             await anyio.sleep(seconds)
             return (sum(machine.cycle for machine in machines) - cycles) / (process_time() - began)
@@ -116,8 +121,7 @@ async def fair_shares(workers: int, count: int, seconds: float) -> float:
     """Return Jain's index over what equal machines got."""
     with ledger() as template:
         async with open_fleet(workers) as fleet, endless(fleet, template, count) as machines:
-            while fleet.statistics().slices < 8 * count:  # all have begun and are measured
-                await anyio.sleep(0.01)
+            await begun(fleet, 8 * count)  # by then their slices are as long as they will be
             before = [machine.cycle for machine in machines]
             await anyio.sleep(seconds)
             got = [m.cycle - cycle for m, cycle in zip(machines, before, strict=True)]
@@ -130,8 +134,7 @@ async def interrupted(workers: int, count: int, times: int) -> list[float]:
     taken: list[float] = []
     with ledger() as template:
         async with open_fleet(workers) as fleet, endless(fleet, template, count):
-            while fleet.statistics().slices < count:
-                await anyio.sleep(0.01)
+            await begun(fleet, count)
             for _ in range(times):
                 with template.fork() as machine:
                     machine.send_response(ENDLESS, reason=0)

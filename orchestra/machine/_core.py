@@ -142,6 +142,7 @@ _FUNCTIONS = {
         "machine_seal",
         "machine_adopt",
         "machine_access",
+        "machine_serve",
         "machine_rollback",
         "machine_collect_pages",
         "machine_gather_pages",
@@ -293,6 +294,21 @@ def _commits(array: Any, count: int) -> list[Commit]:
     return [Commit._make(fields) for fields in COMMIT.iter_unpack(data)]
 
 
+SAID = struct.Struct("<QII")
+SAID_BYTES = 4096  # of what a guest says, between two looks
+PROGRESS = 1
+ANYTHING = FOREVER
+
+
+class Served(NamedTuple):
+    """What one call brought: why it ended, what the guest said, whether it was rolled back."""
+
+    stop: Stop
+    said: list[tuple[int, int, bytes | int]]  # cycle, reason, what: per mille of a progress
+    discarded: bool
+    fault: BackingFault | None  # that ended it
+
+
 class Core:
     """A machine as the core has it; every method may raise MachineClosed."""
 
@@ -303,6 +319,7 @@ class Core:
         self._run = prepare(_FUNCTIONS["machine_run"], int(ffi.cast("uintptr_t", self._run_call)))
         self._seal_call = ffi.new("seal_call *")
         self._forked = False
+        self._serve_call: Any = None  # most machines serve nobody
 
     @property
     def pointer(self) -> Any:
@@ -355,32 +372,75 @@ class Core:
         except BackingFault:
             lib.machine_unwind(self._pointer)
             raise
-        return self._stop(call.stop)
+        state = self._state_of
+        return _stop(call.stop, state.cycle, state.stop_data)
+
+    def serve(
+        self,
+        until: int,
+        request: tuple[bytes, int] | None,
+        buffers: tuple[int, int],
+        most: int,
+        *,
+        discard: bool,
+    ) -> Served | None:
+        """Give a request (payload, reason), if there is one, and run until the host must look.
+
+        None: the guest waits for no request. With `discard` a machine whose guest accepted or
+        rejected is rolled back.
+        """
+        if self._pointer is None:
+            raise self.gone()
+        call = self._serve_call
+        if call is None:
+            rx, tx = buffers
+            call = self._serve_call = ffi.new(
+                "serve_call *", {"machine": self._pointer, "rx": rx, "tx": tx}
+            )
+            call.capacity, call.console_bytes = SAID_BYTES, CONSOLE_BYTES
+            pointer = int(ffi.cast("uintptr_t", call))
+            self._serve = prepare(_FUNCTIONS["machine_serve"], pointer)
+            self._said = bytearray(SAID_BYTES)
+            call.said = ffi.cast("uint8_t *", ffi.from_buffer(self._said))
+        call.until, call.most, call.discard = until, most, discard
+        call.fresh = request is not None
+        if request is not None:
+            payload, reason = request
+            call.payload = ffi.from_buffer("uint8_t[]", payload)  # alive until we return
+            call.fromhost = reason << 32 | len(payload)
+        fault = None
+        try:
+            self._serve()
+        except BackingFault as error:
+            lib.machine_unwind(self._pointer)
+            fault = error
+        if call.refused:
+            return None
+        said = self._what_was_said(call.used) if call.used else []
+        if fault is not None:
+            return Served(ReachedCycle(self.cycle), said, discarded=False, fault=fault)
+        self._run_call.console_length = call.console_length
+        return Served(
+            _stop(call.stop, call.cycle, call.stop_data), said, call.discarded, fault=None
+        )
+
+    def _what_was_said(self, used: int) -> list[tuple[int, int, bytes | int]]:
+        said: list[tuple[int, int, bytes | int]] = []
+        at, data = 0, self._said
+        while at < used:
+            cycle, reason, value = SAID.unpack_from(data, at)
+            at += SAID.size
+            if reason == PROGRESS:
+                said.append((cycle, reason, value))
+            else:
+                said.append((cycle, reason, bytes(data[at : at + value])))
+                at += -(-value // 8) * 8
+        return said
 
     @property
     def console_length(self) -> int:
         """How much output waited when the last run ended."""
         return int(self._run_call.console_length)
-
-    def _stop(self, stop: int) -> Stop:
-        state = self._state_of
-        cycle = state.cycle
-        if stop == STOP_CYCLE:  # the most frequent
-            return ReachedCycle(cycle)
-        match stop:
-            case 1:
-                return Halted(cycle, state.stop_data)
-            case 2:
-                data = state.stop_data
-                kind: YieldKind = "manual" if data >> 56 else "automatic"
-                return Yielded(cycle, kind, data >> 32 & 0xFFFF, data & 0xFFFFFFFF)
-            case 4:
-                return Interrupted(cycle)
-            case 5:
-                return Idle(cycle)
-            case 6:
-                return ConsoleOutput(cycle)
-        raise MemoryError(f"no memory for the pages of the machine at cycle {cycle}")
 
     def trace(self, until: int, capacity: int = 4096) -> Iterator[list[Commit]]:
         """Run instruction by instruction to `until` or the next stop; yield what `capacity` did."""
@@ -398,7 +458,7 @@ class Core:
                 yield _commits(commits, call.count)  # those happened
                 raise
             yield _commits(commits, call.count)
-            stop = self._stop(call.stop)
+            stop = _stop(call.stop, self._state_of.cycle, self._state_of.stop_data)
 
     def interrupt(self) -> None:
         """Make the run in progress, or the next one, return; callable from any thread."""
@@ -601,6 +661,24 @@ class Core:
     def console_input(self, data: bytes) -> int:
         """Offer input to the UART; returns how many bytes it had room for."""
         return int(lib.machine_console_input(self.pointer, data, len(data)))
+
+
+def _stop(stop: int, cycle: int, data: int) -> Stop:
+    if stop == STOP_CYCLE:  # the most frequent
+        return ReachedCycle(cycle)
+    match stop:
+        case 1:
+            return Halted(cycle, data)
+        case 2:
+            kind: YieldKind = "manual" if data >> 56 else "automatic"
+            return Yielded(cycle, kind, data >> 32 & 0xFFFF, data & 0xFFFFFFFF)
+        case 4:
+            return Interrupted(cycle)
+        case 5:
+            return Idle(cycle)
+        case 6:
+            return ConsoleOutput(cycle)
+    raise MemoryError(f"no memory for the pages of the machine at cycle {cycle}")
 
 
 def disassemble(board: Board, raw: int, pc: int) -> str:

@@ -19,13 +19,13 @@ from orchestra.io import folder
 from orchestra.io.lock import try_lock, wait_lock
 from orchestra.io.process import stays_behind
 
-from ._core import CONSOLE_BYTES, FOREVER, PAGE_BYTES, Core
+from ._core import ANYTHING, CONSOLE_BYTES, FOREVER, PAGE_BYTES, Core
 from .image import plan_images
 from .layout import RX_LENGTH, RX_START, TX_LENGTH, TX_START, plan_layout
 from .proof import PAGE_LOG2_SIZE
 from .record import read_record
 from .registers import Registers
-from .request import Limits, Outcome, Request, RequestKind
+from .request import Exchange, Limits, Outcome, Request, RequestKind, exchange
 from .state_hash import StateHash
 from .stop import ConsoleOutput, ReachedCycle, Stop
 from .store import SnapshotResult, Storage, Store, create_folder, unsealed
@@ -45,6 +45,7 @@ __all__ = ["Machine", "SnapshotResult", "Storage"]
 
 CONSOLE_SLICE = 1_000_000  # cycles between two looks at waiting console input
 STEP_CYCLES = 1 << 62
+BUFFERS = RX_START, TX_START
 
 
 class Turn:
@@ -302,6 +303,34 @@ class Machine:
             self._store.open_top(self._core)
             self._core.write(RX_START, data, virtual=False)
             self._core.answer(reason << 32 | len(data))
+
+    def exchange(
+        self,
+        end: int,
+        request: tuple[bytes, int] | None = None,
+        *,
+        most_bytes: int = ANYTHING,
+        discard: bool = False,
+    ) -> Exchange:
+        """Give the guest a request (payload and reason), if any, and run to cycle `end` at most.
+
+        What it says is collected on the way, up to `most_bytes`; a BackingFault comes with it.
+        With `discard` the machine is rolled back as soon as the guest has accepted or rejected.
+        MachineBusy: it does not wait for a request.
+        """
+        if request is not None and len(request[0]) > RX_LENGTH:
+            raise ValueError(f"a request of {len(request[0])} bytes; the rx buffer has {RX_LENGTH}")
+        if self._input:  # it is fed to the UART between parts of a run
+            return exchange(self, end, request)
+        core = self._core
+        with self._turn:
+            self._store.open_top(core)
+            served = core.serve(end, request, BUFFERS, most_bytes, discard=discard)
+            if served is None:
+                raise MachineBusy("the guest does not wait for a request: run it to a manual yield")
+            if core.console_length:
+                self._console += core.console_output()
+        return Exchange(*served)
 
     def advance(self, payload: bytes, limits: Limits | None = None) -> Outcome:
         """Give the application an input; the machine changes only if the input is accepted."""

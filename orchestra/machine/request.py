@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
 from orchestra.errors import BackingFault, GuestError
 from orchestra.machine.stop import (
@@ -24,10 +24,11 @@ from orchestra.machine.stop import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = [
     "Event",
+    "Exchange",
     "Limits",
     "Outcome",
     "Output",
@@ -37,12 +38,14 @@ __all__ = [
     "RequestKind",
     "Serving",
     "Status",
+    "exchange",
 ]
 
 RequestKind: TypeAlias = Literal["advance", "inspect"]
 Status: TypeAlias = Literal[
     "accepted", "rejected", "exception", "halted", "limit_exceeded", "failed"
 ]
+ANYTHING = (1 << 64) - 1
 REASONS: dict[RequestKind, int] = {"advance": REQUEST_ADVANCE, "inspect": REQUEST_INSPECT}
 
 
@@ -67,6 +70,39 @@ class Serving(Protocol):
 
     def send_response(self, data: bytes, reason: int = 0) -> None:
         """Give a guest that waits at a manual yield what it waits for, else MachineBusy."""
+
+    def exchange(
+        self,
+        end: int,
+        request: tuple[bytes, int] | None = None,
+        *,
+        most_bytes: int = ANYTHING,
+        discard: bool = False,
+    ) -> Exchange:
+        """Give a request, if there is one, and run to cycle `end`, a stop, or something to look at.
+
+        May collect what the guest says, at most so many bytes, and may, if asked, roll back when
+        the guest has accepted or rejected; an exchange that does neither is `exchange`.
+        """
+
+
+class Exchange(NamedTuple):
+    """Why a run ended; what the guest said before, as (cycle, reason, bytes, or per mille).
+
+    `discarded`: the machine was rolled back meanwhile. `fault` ended it, at the cycle of `stop`.
+    """
+
+    stop: Stop
+    said: Sequence[tuple[int, int, bytes | int]] = ()
+    discarded: bool = False
+    fault: BackingFault | None = None
+
+
+def exchange(machine: Serving, end: int, request: tuple[bytes, int] | None) -> Exchange:
+    """Do as `Serving.exchange` says, step by step, with a machine that knows no better."""
+    if request is not None:
+        machine.send_response(*request)
+    return Exchange(machine.run(end))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +171,8 @@ class Request:
     """Drive one advance or inspect: call `step` until it says done, then read `outcome`.
 
     An advance checkpoints the machine first and rolls it back unless the guest accepts. An inspect
-    changes the machine it is given: give it a fork, or roll back afterwards. `step` raises
+    changes the machine it is given: give it a fork, or roll back afterwards; with `discard` that
+    may have been done when it ends, see `discarded`. `step` raises
     MachineBusy when the guest does not wait for a request; BackingFault and GuestError become the
     status "failed".
     """
@@ -148,6 +185,7 @@ class Request:
         limits: Limits | None = None,
         *,
         clock: Callable[[], float] = time.perf_counter,
+        discard: bool = False,
     ) -> None:
         self.machine = machine
         self.kind = kind
@@ -156,7 +194,9 @@ class Request:
         self.cycles = 0
         self.seconds = 0.0
         self.interrupted = False  # the last step ended because somebody called interrupt()
+        self.discarded = False  # the machine was rolled back when the guest had answered
         self._clock = clock
+        self._discard = discard
         self._started = False
         self._outcome: Outcome | None = None
         self._outputs: list[bytes] = []
@@ -203,24 +243,29 @@ class Request:
             self._end(status, error=error)
         return self.outcome
 
-    def _start(self) -> None:
-        if self.kind == "advance":
-            self.machine.checkpoint()
-        self._started = True
-        self.machine.send_response(self.payload, REASONS[self.kind])
-
     def _run(self, max_cycles: int, events: list[Event]) -> tuple[Status | None, bytes | None]:
-        if not self._started:
-            self._start()
         machine, limit = self.machine, self.limits.max_cycles
         budget = max_cycles if limit is None else min(max_cycles, limit - self.cycles)
+        request = None
+        if not self._started:
+            if self.kind == "advance":
+                machine.checkpoint()
+            self._started = True
+            request = self.payload, REASONS[self.kind]
         self.interrupted = False
         cycle = machine.cycle
         end = cycle + budget
         while cycle < end:
-            stop = machine.run(end)
+            stop, said, self.discarded, fault = machine.exchange(
+                end, request, most_bytes=self._room(), discard=self._discard
+            )
+            request = None
             self.cycles += stop.cycle - cycle
             cycle = stop.cycle
+            for at, reason, data in said:
+                self._add(at, reason, data, events)
+            if fault is not None:
+                raise fault
             match stop:
                 case Yielded(kind="manual"):
                     return self._final(stop)
@@ -240,25 +285,35 @@ class Request:
             return "limit_exceeded", None
         return None, None
 
+    def _room(self) -> int:
+        """Return how many bytes the guest may still say."""
+        most = self.limits.max_output_bytes
+        return ANYTHING if most is None else most - self._output_bytes
+
     def _keep(self, stop: Yielded, events: list[Event]) -> bool:
         """Take what an automatic yield brings; False when it is more than the limit allows."""
         if stop.reason == YIELD_PROGRESS:
-            events.append(Progress(stop.cycle, stop.data))
+            self._add(stop.cycle, stop.reason, stop.data, events)
             return True
         if stop.reason not in (YIELD_OUTPUT, YIELD_REPORT):
             raise GuestError(f"automatic yield with unknown reason {stop.reason}")
         data = self.machine.receive_request()
-        most = self.limits.max_output_bytes
-        if most is not None and self._output_bytes + len(data) > most:
+        if len(data) > self._room():
             return False
+        self._add(stop.cycle, stop.reason, data, events)
+        return True
+
+    def _add(self, cycle: int, reason: int, data: bytes | int, events: list[Event]) -> None:
+        if isinstance(data, int):
+            events.append(Progress(cycle, data))
+            return
         self._output_bytes += len(data)
-        if stop.reason == YIELD_OUTPUT:
+        if reason == YIELD_OUTPUT:
             self._outputs.append(data)
-            events.append(Output(stop.cycle, data))
+            events.append(Output(cycle, data))
         else:
             self._reports.append(data)
-            events.append(Report(stop.cycle, data))
-        return True
+            events.append(Report(cycle, data))
 
     def _final(self, stop: Yielded) -> tuple[Status, bytes | None]:
         if stop.reason == YIELD_ACCEPTED:

@@ -62,9 +62,9 @@ class Leases:
             self._out += 1
             return machine
 
-    def give_back(self, machine: MachineLike, *, spoiled: bool) -> None:
-        """Take a lease back."""
-        if not (spoiled or self._retired):
+    def give_back(self, machine: MachineLike, *, spoiled: bool, clean: bool = False) -> None:
+        """Take a lease back; a clean one was rolled back already."""
+        if not (spoiled or clean or self._retired):
             try:
                 machine.rollback()
             except OrchestraError:

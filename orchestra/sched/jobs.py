@@ -197,8 +197,8 @@ class Lender(Protocol):
     def lease(self) -> MachineLike | None:
         """Return a machine in the template's state, or None when this lender retired."""
 
-    def give_back(self, machine: MachineLike, *, spoiled: bool) -> None:
-        """Reset the machine for the next lease, or drop it."""
+    def give_back(self, machine: MachineLike, *, spoiled: bool, clean: bool = False) -> None:
+        """Reset the machine for the next lease unless it is clean, or drop it."""
 
 
 class InspectJob(RequestJob):
@@ -230,7 +230,12 @@ class InspectJob(RequestJob):
             self.machine = self.lender.lease()
         if self.request is None:
             self.request = Request(
-                self.machine, "inspect", self.payload, self.limits, clock=self.now
+                self.machine,
+                "inspect",
+                self.payload,
+                self.limits,
+                clock=self.now,
+                discard=True,
             )
         return super().step(max_cycles)
 
@@ -240,4 +245,5 @@ class InspectJob(RequestJob):
         if machine is not None and self.lender is not None:
             result: Outcome | None = self.result
             spoiled = result is None or result.status == "failed"
-            self.lender.give_back(machine, spoiled=spoiled)
+            clean = self.request is not None and self.request.discarded
+            self.lender.give_back(machine, spoiled=spoiled, clean=clean)

@@ -102,6 +102,27 @@ void machine_access(access_call *call);
 
 typedef struct {
     machine *machine;
+    const uint8_t *payload;
+    uint64_t fromhost;
+    uint64_t rx, tx;
+    uint64_t until;
+    uint64_t most;
+    uint8_t *said;
+    uint64_t capacity;
+    uint64_t used;
+    uint64_t cycle;
+    uint64_t stop_data;
+    uint32_t console_bytes;
+    uint32_t console_length;
+    int stop;
+    bool fresh;
+    bool discard;
+    bool refused, discarded;
+} serve_call;
+void machine_serve(serve_call *call);
+
+typedef struct {
+    machine *machine;
     uint64_t cursor;
     uint64_t *pages;
     uint8_t *bytes;

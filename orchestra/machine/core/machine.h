@@ -502,6 +502,32 @@ typedef struct {
 } access_call;
 
 typedef struct {
+    uint64_t cycle;
+    uint32_t reason;
+    uint32_t data; // of progress: per mille; else the length of what follows, padded to 8 bytes
+} said;
+
+typedef struct {
+    machine *machine;
+    const uint8_t *payload;
+    uint64_t fromhost; // reason << 32 | length of the payload
+    uint64_t rx, tx;   // addresses of the buffers
+    uint64_t until;
+    uint64_t most; // in, out: bytes of outputs and reports that may be kept
+    uint8_t *said; // 8-byte aligned
+    uint64_t capacity;
+    uint64_t used;           // out
+    uint64_t cycle;          // out: at the stop
+    uint64_t stop_data;      // out
+    uint32_t console_bytes;  // as in run_call
+    uint32_t console_length; // out
+    int stop;                // out
+    bool fresh;              // in, out: the payload is still to be given
+    bool discard;            // roll back when the guest has accepted or rejected
+    bool refused, discarded; // out: the guest waits for no request; it was rolled back
+} serve_call;
+
+typedef struct {
     machine *machine;
     uint64_t cursor; // in and out: a page number
     uint64_t *pages;
@@ -527,6 +553,7 @@ void machine_collapse(machine *m);
 void machine_addresses(machine *m, const uint64_t *pages, uint64_t *addresses, uint64_t count);
 void machine_rollback(machine *m); // may fault if memory is in place
 void machine_access(access_call *call);
+void machine_serve(serve_call *call);
 void machine_collect_pages(collect_call *call);
 void machine_gather_pages(gather_call *call);
 uint64_t machine_unstored(machine *m, uint64_t *pages, uint64_t capacity);
