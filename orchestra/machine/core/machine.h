@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "float.h"
+#include "float_fast.h"
 
 #define likely(condition)   __builtin_expect(!!(condition), 1)
 #define unlikely(condition) __builtin_expect(!!(condition), 0)
@@ -451,7 +451,9 @@ struct machine {
     uint8_t *console;
     uint32_t console_length, console_capacity, console_limit;
     uint32_t stop_flag;
-    uint32_t stop;  // set by devices
+    uint32_t stop;         // set by devices
+    fast_modes host_modes; // of the host's floating-point unit, outside the run
+    bool running;
     bool attention; // leave the block: interrupts, mode or translation may have changed
 };
 

@@ -255,28 +255,27 @@ static outcome system_csrrci(machine *m, const operation *d, uint64_t pc) {
 #define STORE(type) STORED(type, B)
 #define NEEDS_FLOAT                                                                                          \
     if (unlikely(!(m->s.mstatus & MSTATUS_FS))) goto illegal
-#define PUT_FLOAT(value) m->s.f[d->rd] = (value), m->s.mstatus |= MSTATUS_FS
-#define BOX(v, bits)     (sizeof(bits) == 4 ? 0xffffffff00000000ull | (v) : (v))
+#define DIRTY_FLOAT                                                                                          \
+    if (unlikely(~m->s.mstatus & MSTATUS_FS)) m->s.mstatus |= MSTATUS_FS
+#define PUT_FLOAT(value)                                                                                     \
+    m->s.f[d->rd] = (value);                                                                                 \
+    DIRTY_FLOAT
+#define BOX(v, bits) (sizeof(bits) == 4 ? 0xffffffff00000000ull | (v) : (v))
 #define FLOAT_LOAD(bits)                                                                                     \
     NEEDS_FLOAT;                                                                                             \
     LOADED(bits, PUT_FLOAT(BOX(v, bits)))
 #define FLOAT_STORE(bits)                                                                                    \
     NEEDS_FLOAT;                                                                                             \
     STORED(bits, m->s.f[d->rs2])
-#define FLOAT_DONE                                                                                           \
-    m->s.fflags |= flags;                                                                                    \
-    m->s.mstatus |= MSTATUS_FS;                                                                              \
-    NEXT(slots);
-#define FLOAT_S(value)                                                                                       \
-    uint32_t flags = 0;                                                                                      \
-    NEEDS_FLOAT;                                                                                             \
-    m->s.f[d->rd] = 0xffffffff00000000ull | (uint32_t)(value);                                               \
-    FLOAT_DONE
-#define FLOAT_D(value)                                                                                       \
-    uint32_t flags = 0;                                                                                      \
+#define FLOAT_PUT(value)                                                                                     \
+    uint32_t flags = m->s.fflags;                                                                            \
     NEEDS_FLOAT;                                                                                             \
     m->s.f[d->rd] = (value);                                                                                 \
-    FLOAT_DONE
+    m->s.fflags = flags;                                                                                     \
+    DIRTY_FLOAT;                                                                                             \
+    NEXT(slots);
+#define FLOAT_S(value) FLOAT_PUT(0xffffffff00000000ull | (uint32_t)(value))
+#define FLOAT_D(value) FLOAT_PUT(value)
 #define FLOAT_X(value)                                                                                       \
     uint32_t flags = 0;                                                                                      \
     NEEDS_FLOAT;                                                                                             \
@@ -484,6 +483,16 @@ const void *const *interpreter_handlers(void) { return interpreter(NULL); }
 
 // the loop around it
 
+static void run_begins(machine *m) {
+    m->host_modes = fast_begin();
+    m->running = true;
+}
+
+static void run_ends(machine *m) {
+    if (m->running) fast_end(m->host_modes);
+    m->running = false;
+}
+
 // A host fault ended the last call somewhere: stand before the operation that was under way.
 void machine_unwind(machine *m) {
     if (m->at) {
@@ -496,6 +505,7 @@ void machine_unwind(machine *m) {
     if (m->trace) m->s.fflags |= m->trace->fflags;
     m->trace = NULL;
     mmu_flush(m);
+    run_ends(m);
 }
 
 static bool wakes(const machine *m) { return interrupts_pending(m) & m->s.mie; }
@@ -555,7 +565,9 @@ void machine_run(run_call *call) {
     m->limit = m->s.cycle;
     m->budget = 0;
     m->console_limit = call->console_bytes;
+    run_begins(m);
     call->stop = run(m, call->until);
+    run_ends(m);
     call->console_length = m->console_length;
     m->s.x[32] = 0;
 }
@@ -593,6 +605,7 @@ void machine_trace(trace_call *call) {
     if (!engine_open(m)) return;
     call->stop = STOP_CYCLE;
     m->console_limit = UINT32_MAX;
+    run_begins(m);
     mmu_flush(m);
     while (call->count < call->capacity && m->s.cycle < call->until && call->stop == STOP_CYCLE) {
         commit *c = &call->commits[call->count];
@@ -626,4 +639,5 @@ void machine_trace(trace_call *call) {
         call->count++;
     }
     mmu_flush(m);
+    run_ends(m);
 }
