@@ -7,7 +7,9 @@ has nothing else to do or a longer slice comes next, else every BATCH jobs or HO
 
 Brief slices are mostly Python, which runs on one thread at a time: two workers at it would only
 hand the GIL to and fro (measured: 10,700 inspects/s with two, 17,000 with one). So no second worker
-is woken for a brief job while one is awake and not in a long slice.
+is woken for a brief job while one is awake and not in a long slice; and that one waits, after it
+handed over, until the loop has begun with it (measured: 28,000 inspects/s without, 33,000 with, and
+an advance among them answered after 0.2 ms instead of 1.7).
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ __all__ = ["Clock", "Desk", "HostClock", "Place"]
 
 BATCH = 64
 HURRIED_BATCH = 2
+HEARD_SECONDS = 5e-3
 HOLD_SECONDS = 1e-3
 SHORT_SHIFT = 3
 ABOVE_ALL = -1
@@ -53,7 +56,7 @@ class HostClock:
 class Place:
     """What belongs to one worker."""
 
-    __slots__ = ("brisk", "job", "oldest", "pending", "untidy", "wake")
+    __slots__ = ("brisk", "heard", "job", "oldest", "pending", "untidy", "wake")
 
     def __init__(self) -> None:
         self.job: Job | None = None
@@ -63,6 +66,8 @@ class Place:
         self.untidy: Job | None = None
         self.wake = threading.Lock()
         self.wake.acquire()
+        self.heard = threading.Lock()  # held, unless the loop has begun to deliver
+        self.heard.acquire()
 
 
 class Desk:
@@ -89,6 +94,7 @@ class Desk:
         self._inbox: deque[Job] = deque()
         self._urgent: deque[Job] = deque()  # cancelled jobs that have started: end them next
         self._parked: list[Place] = []
+        self._unheard: list[Place] = []  # who waits for the loop to begin
         self._outbox: deque[Job] = deque()
         self._stopping = False
 
@@ -135,6 +141,8 @@ class Desk:
     def deliver(self) -> None:
         """Tell what has ended; a part of it, when it is much: a turn of the loop stays short."""
         self._posted = False
+        while self._unheard:
+            self._unheard.pop().heard.release()
         outbox = self._outbox
         for _ in range(HURRIED_BATCH if self.hurried else BATCH):
             if not outbox:
@@ -188,6 +196,8 @@ class Desk:
             job = self._take(place)
             if place.pending and (job is None or self._is_time(place, job)):
                 self._flush(place)
+                if job is not None and job.brief:
+                    self._let_the_loop_in(place)
             if place.untidy is not None:
                 place.untidy.tidy()
                 place.untidy = None
@@ -288,7 +298,7 @@ class Desk:
     def _is_time(self, place: Place, following: Job) -> bool:
         """Whether what is put aside should not wait for the job that follows."""
         return (
-            len(place.pending) >= BATCH
+            len(place.pending) >= (HURRIED_BATCH if self.hurried else BATCH)
             or not following.brief
             or self.clock.now() - place.oldest > HOLD_SECONDS
         )
@@ -307,6 +317,20 @@ class Desk:
         if not self._posted:
             self._posted = True
             self._post()
+
+    def _let_the_loop_in(self, place: Place) -> None:
+        """Wait until the loop delivers, which is at once if it is not at work on something else.
+
+        Else this thread would go on with the interpreter's lock, which it gives away too shortly,
+        around a brief run in C, for a thread that was asleep to get it in less than 5 ms.
+        """
+        self._unheard.append(place)
+        if self._posted and place.heard.acquire(timeout=HEARD_SECONDS):
+            return
+        try:
+            self._unheard.remove(place)
+        except ValueError:  # it was heard meanwhile
+            place.heard.acquire()
 
     def _park(self, place: Place) -> None:
         """Sleep until somebody calls `_wake`, unless something came in just now."""
