@@ -2,7 +2,15 @@
 
 import pytest
 
-from orchestra.machine import Machine, Yielded
+from orchestra.machine import Machine, Yielded, _core
+
+
+def pytest_addoption(parser):
+    parser.addoption("--engine", choices=_core.WARMTH, default="auto", help="of all machines")
+
+
+def pytest_configure(config):
+    _core.WARMTH["auto"] = _core.WARMTH[config.getoption("--engine")]
 
 
 @pytest.fixture(params=["asyncio", "trio"])

@@ -12,7 +12,7 @@ _os       the only module that speaks to the C extension, _native (io/c)
 """
 
 from . import fault
-from ._os import check_pid
+from ._os import check_pid, map_executable
 from .arena import Arena, Chunk
 from .fault import guarded
 from .folder import child, publish, remove, replace_file, sweep
@@ -37,6 +37,7 @@ __all__ = [
     "guarded",
     "link_file",
     "lock",
+    "map_executable",
     "map_file",
     "publish",
     "remove",

@@ -21,6 +21,7 @@ __all__ = [
     "check_pid",
     "copy_guarded",
     "install_handler",
+    "map_executable",
     "path_of",
     "region_count",
     "rename_new",
@@ -44,6 +45,15 @@ class Fault:
     owner: int
     offset: int
     address: int
+
+
+class Executable(NamedTuple):
+    """Memory for code: a page of notes, the addresses to write and to run it at, its length."""
+
+    notes: int
+    writable: int
+    executable: int
+    length: int
 
 
 class Chunk(NamedTuple):
@@ -90,11 +100,12 @@ def call_guarded(function: int, argument: int) -> Fault | None:
 class GuardedCall:
     """A C function and its argument, to be called often; one thread at a time."""
 
-    __slots__ = ("_arguments", "_fault")
+    __slots__ = ("_arguments", "_fault", "registers")
 
     def __init__(self, function: int, argument: int) -> None:
         self._fault = ffi.new("struct io_fault *")
         self._arguments = (function, argument, self._fault)
+        self.registers = _address(self._fault) + ffi.offsetof("struct io_fault", "registers")
 
     def __call__(self) -> Fault | None:
         """Call it; see call_guarded."""
@@ -112,6 +123,14 @@ def copy_guarded(buffer: bytearray | bytes, address: int, *, into_memory: bool) 
         target, source = (address, local) if into_memory else (local, address)
         copy = ffi.new("struct io_copy *", (target, source, len(buffer)))
         return call_guarded(_COPY_FUNCTION, _address(copy))
+
+
+def map_executable(length: int) -> Executable | None:
+    """Map memory for code made at run time, for good; None where the system refuses."""
+    made = ffi.new("struct io_executable *")
+    if lib.io_executable_map(made, length):
+        return None
+    return Executable(made.notes, made.writable, made.executable, made.length)
 
 
 def region_count() -> int:

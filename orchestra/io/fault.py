@@ -81,8 +81,11 @@ def guarded(function: int, argument: int) -> None:
         raise as_error(fault)
 
 
-def prepare(function: int, argument: int) -> Callable[[], None]:
-    """Give `guarded` for a call that is made often, by one thread at a time."""
+def prepare(function: int, argument: int) -> tuple[Callable[[], None], int]:
+    """Give `guarded` for a call that is made often, by one thread at a time.
+
+    The number is the address of the host's registers at the fault, once one was raised.
+    """
     call = GuardedCall(function, argument)
 
     def run() -> None:
@@ -90,7 +93,7 @@ def prepare(function: int, argument: int) -> Callable[[], None]:
         if fault is not None:
             raise as_error(fault)
 
-    return run
+    return run, call.registers
 
 
 def as_error(fault: Fault) -> BackingFault:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import struct
 from array import array
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from orchestra.errors import BackingFault, MachineClosed, MachineForked
+from orchestra.errors import BackingFault, BadConfig, MachineClosed, MachineForked
+from orchestra.io import map_executable
 from orchestra.io.fault import guarded, prepare
 
 from ._native import ffi, lib
@@ -31,6 +33,7 @@ __all__ = [
     "Board",
     "Commit",
     "Core",
+    "Engine",
     "Layer",
     "disassemble",
 ]
@@ -48,6 +51,10 @@ READ, WRITE, EXECUTE, GUEST = 1, 2, 4, 8
 SHARED_EXTENT = 1
 BLOCK, RANDOM = 1, 2
 STOP_CYCLE = 3
+CODE_BYTES = 64 << 20  # of translations, for all machines of the process
+# how often a block is interpreted before it is translated; 0: always
+WARMTH = {"auto": 16, "interpreter": 0, "translator": 1}
+Engine = Literal["auto", "interpreter", "translator"]
 
 ABI_NAMES = [
     "zero",
@@ -157,6 +164,15 @@ def _guarded(name: str, call: Any) -> None:
     guarded(_FUNCTIONS[name], int(ffi.cast("uintptr_t", call)))
 
 
+@cache
+def _code_cache() -> Any:
+    memory = map_executable(CODE_BYTES)
+    if memory is None:
+        return ffi.NULL
+    notes = ffi.cast("void *", memory.notes)
+    return lib.codecache_start(notes, memory.writable, memory.executable, memory.length)
+
+
 def _need(pointer: Any) -> Any:
     if pointer == ffi.NULL or pointer is False:
         raise MemoryError("the host is out of memory")
@@ -194,6 +210,8 @@ class Board:
                 NOT_WATCHED if watched_fromhost is None else watched_fromhost,
             )
         )
+
+        lib.board_set_cache(self.pointer, _code_cache())
 
     def add_range(self, start: int, length: int, flags: int) -> None:
         """Declare memory; ranges come in ascending order, before the first machine."""
@@ -312,14 +330,29 @@ class Served(NamedTuple):
 class Core:
     """A machine as the core has it; every method may raise MachineClosed."""
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: Layer, engine: Engine = "auto") -> None:
         self._pointer = _need(lib.machine_new(layer.pointer))
+        self.engine = engine
         self._state_of = lib.machine_state(self._pointer)
         self._run_call = ffi.new("run_call *", {"machine": self._pointer})
-        self._run = prepare(_FUNCTIONS["machine_run"], int(ffi.cast("uintptr_t", self._run_call)))
+        argument = int(ffi.cast("uintptr_t", self._run_call))
+        self._run, registers = prepare(_FUNCTIONS["machine_run"], argument)
+        self._registers = ffi.cast("const uint64_t *", registers)
         self._seal_call = ffi.new("seal_call *")
         self._forked = False
         self._serve_call: Any = None  # most machines serve nobody
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the guest's instructions; no guest can tell."""
+        return self._engine
+
+    @engine.setter
+    def engine(self, engine: Engine) -> None:
+        possible = lib.machine_translate(self.pointer, WARMTH[engine])
+        if engine == "translator" and not possible:
+            raise BadConfig("engine", engine, '"auto": this system lets nobody make code to run')
+        self._engine = engine
 
     @property
     def pointer(self) -> Any:
@@ -356,7 +389,7 @@ class Core:
         try:
             _guarded(name, call)
         except BackingFault:
-            lib.machine_unwind(self.pointer)
+            lib.machine_unwind(self.pointer, ffi.NULL)
             raise
 
     # running
@@ -370,7 +403,7 @@ class Core:
         try:
             self._run()
         except BackingFault:
-            lib.machine_unwind(self._pointer)
+            lib.machine_unwind(self._pointer, self._registers)
             raise
         state = self._state_of
         return _stop(call.stop, state.cycle, state.stop_data)
@@ -399,7 +432,8 @@ class Core:
             )
             call.capacity, call.console_bytes = SAID_BYTES, CONSOLE_BYTES
             pointer = int(ffi.cast("uintptr_t", call))
-            self._serve = prepare(_FUNCTIONS["machine_serve"], pointer)
+            self._serve, registers = prepare(_FUNCTIONS["machine_serve"], pointer)
+            self._serve_registers = ffi.cast("const uint64_t *", registers)
             self._said = bytearray(SAID_BYTES)
             call.said = ffi.cast("uint8_t *", ffi.from_buffer(self._said))
         call.until, call.most, call.discard = until, most, discard
@@ -412,7 +446,7 @@ class Core:
         try:
             self._serve()
         except BackingFault as error:
-            lib.machine_unwind(self._pointer)
+            lib.machine_unwind(self._pointer, self._serve_registers)
             fault = error
         if call.refused:
             return None

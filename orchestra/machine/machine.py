@@ -19,7 +19,7 @@ from orchestra.io import folder
 from orchestra.io.lock import try_lock, wait_lock
 from orchestra.io.process import stays_behind
 
-from ._core import ANYTHING, CONSOLE_BYTES, FOREVER, PAGE_BYTES, Core
+from ._core import ANYTHING, CONSOLE_BYTES, FOREVER, PAGE_BYTES, Core, Engine
 from .image import plan_images
 from .layout import RX_LENGTH, RX_START, TX_LENGTH, TX_START, plan_layout
 from .proof import PAGE_LOG2_SIZE
@@ -110,6 +110,7 @@ class Machine:
         storage: Storage | None = None,
         durable: bool = False,
         reserve: int = 0,
+        engine: Engine = "auto",
     ) -> Self:
         """Make a machine at reset; with a directory it is a folder there, else it is in memory.
 
@@ -122,12 +123,12 @@ class Machine:
             storage = storage or "backing"
             _check_reserve(storage, reserve)
             create_folder(plan, Path(directory), durable=durable)
-            return cls.open(directory, storage=storage, reserve=reserve)
+            return cls.open(directory, storage=storage, reserve=reserve, engine=engine)
         if storage == "backing":
             raise BadConfig("storage", storage, "a directory to go with it")
         _check_reserve("memory", reserve)
         view = view_of_plan(plan)
-        machine = cls(view, Store(view, "memory"), Core(view.layer))
+        machine = cls(view, Store(view, "memory"), Core(view.layer, engine))
         for number, page in plan.pages().items():
             machine._core.write(number * PAGE_BYTES, bytes(page), virtual=False)
         machine.checkpoint()
@@ -142,6 +143,7 @@ class Machine:
         wait_seconds: float | None = 0,
         torn: Literal["refuse", "discard"] = "refuse",
         reserve: int = 0,
+        engine: Engine = "auto",
     ) -> Self:
         """Open a machine's folder or a snapshot.
 
@@ -164,7 +166,9 @@ class Machine:
             if wait_seconds == 0
             else wait_lock(directory, mode, wait_seconds)
         )
-        return cls.open_locked(directory, lock, storage=storage, torn=torn, reserve=reserve)
+        return cls.open_locked(
+            directory, lock, storage=storage, torn=torn, reserve=reserve, engine=engine
+        )
 
     @classmethod
     def open_locked(
@@ -175,6 +179,7 @@ class Machine:
         storage: Storage = "memory",
         torn: Literal["refuse", "discard"] = "refuse",
         reserve: int = 0,
+        engine: Engine = "auto",
     ) -> Self:
         """Open a folder whose lock the caller holds already; the machine closes it."""
         try:
@@ -185,7 +190,8 @@ class Machine:
             lock.close()
             raise
         store = Store(view, storage, reserve)
-        machine = cls(view, store, Core(view.layer), reproducible=record.reproducible)
+        core = Core(view.layer, engine)
+        machine = cls(view, store, core, reproducible=record.reproducible)
         if reserve:
             try:
                 store.open_top(machine._core)
@@ -220,6 +226,20 @@ class Machine:
     def cycle(self) -> int:
         """Cycles since reset."""
         return self._core.cycle
+
+    @property
+    def engine(self) -> Engine:
+        """What runs its instructions: "interpreter", "translator", or "auto" (both, as it pays).
+
+        It may be changed between two runs: no state depends on it. Raises BadConfig for
+        "translator" where the system refuses executable memory.
+        """
+        return self._core.engine
+
+    @engine.setter
+    def engine(self, engine: Engine) -> None:
+        with self._turn:
+            self._core.engine = engine
 
     @property
     def closed(self) -> bool:
@@ -423,7 +443,7 @@ class Machine:
         if self._in_place:
             return self._fork_through_files()
         with self._turn:
-            core = Core(self._core.seal())
+            core = Core(self._core.seal(), self._core.engine)
             store = self._store.fork()
             changed = self._take_changed()
         copy = type(self)(self._view, store, core, reproducible=self.reproducible)

@@ -104,6 +104,27 @@ static void pass_on(int signal, siginfo_t *info, void *context) {
     passed.returned++;
 }
 
+/* Registers by the number that instructions have for them. */
+static void note_registers(struct io_fault *fault, const ucontext_t *at) {
+#if defined(__x86_64__) && defined(__linux__)
+    static const uint8_t order[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
+                                      REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
+    for (unsigned i = 0; i < 16; i++) fault->registers[i] = (uint64_t)at->uc_mcontext.gregs[order[i]];
+    fault->registers[32] = (uint64_t)at->uc_mcontext.gregs[REG_RIP];
+    const struct _libc_fpstate *floats = at->uc_mcontext.fpregs;
+    if (floats == NULL) return;
+    fault->registers[33] = floats->mxcsr;
+    for (unsigned i = 0; i < 16; i++) memcpy(&fault->registers[34 + i], &floats->_xmm[i], 8);
+#elif defined(__aarch64__) && defined(__linux__)
+    for (unsigned i = 0; i < 31; i++) fault->registers[i] = at->uc_mcontext.regs[i];
+    fault->registers[31] = at->uc_mcontext.sp;
+    fault->registers[32] = at->uc_mcontext.pc;
+#else
+    (void)at;
+    memset(fault->registers, 0, sizeof fault->registers);
+#endif
+}
+
 /* The mask is restored by hand: ours blocks nothing, but ThreadSanitizer's stand-in for it blocks everything.
  */
 _Noreturn static void land(struct landing *landing, const ucontext_t *interrupted) {
@@ -114,8 +135,10 @@ _Noreturn static void land(struct landing *landing, const ucontext_t *interrupte
 static void on_bus_error(int signal, siginfo_t *info, void *context) {
     int saved_errno = errno;
     struct landing *landing = innermost;
-    if (landing != NULL && is_fault(info) && io_region_find((uintptr_t)info->si_addr, landing->fault))
+    if (landing != NULL && is_fault(info) && io_region_find((uintptr_t)info->si_addr, landing->fault)) {
+        note_registers(landing->fault, context);
         land(landing, context);
+    }
     pass_on(signal, info, context);
     errno = saved_errno;
 }

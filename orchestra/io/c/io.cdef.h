@@ -4,6 +4,7 @@ struct io_fault {
     uint64_t owner;
     uint64_t offset;
     uintptr_t address;
+    uint64_t registers[66];
 };
 
 struct io_copy {
@@ -35,6 +36,15 @@ void io_copy(void *argument);
 int io_map_file(struct io_map *map, int fd, uint64_t offset, uint64_t length, int mode, uint64_t owner);
 void io_unmap(struct io_map *map);
 void io_map_forget(struct io_map *map);
+
+struct io_executable {
+    uintptr_t notes;
+    uintptr_t writable;
+    uintptr_t executable;
+    uint64_t length;
+};
+
+int io_executable_map(struct io_executable *map, uint64_t length);
 
 struct io_arena *io_arena_new(int fd, uint64_t first_offset, uint64_t owner);
 void io_arena_free(struct io_arena *arena);

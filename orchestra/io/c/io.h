@@ -14,9 +14,11 @@
 #define IO_REGION_DIES_AT_FORK 1u
 
 struct io_fault {
-    uint64_t owner;    // who mapped it; Python knows its path
-    uint64_t offset;   // of the faulting byte, in the file
-    uintptr_t address; // of the faulting byte, in this process
+    uint64_t owner;         // who mapped it; Python knows its path
+    uint64_t offset;        // of the faulting byte, in the file
+    uintptr_t address;      // of the faulting byte, in this process
+    uint64_t registers[66]; // of the host where it faulted: 32 integer ones by number, program counter,
+                            // float status, lower halves of 32 float registers
 };
 
 int64_t io_region_add(uintptr_t start, uintptr_t end, uint64_t owner, uint64_t offset, uint32_t flags);
@@ -52,6 +54,17 @@ int io_map_file(struct io_map *map, int fd, uint64_t offset, uint64_t length, in
 int io_map_anonymous(struct io_map *map, uint64_t length);
 void io_unmap(struct io_map *map);
 void io_map_forget(struct io_map *map);
+
+// executable.c
+
+struct io_executable {
+    uintptr_t notes;    // a page that a forked child finds zeroed
+    uintptr_t writable; // one memory, twice
+    uintptr_t executable;
+    uint64_t length;
+};
+
+int io_executable_map(struct io_executable *map, uint64_t length);
 
 // arena.c: storage that grows in doubling chunks.
 

@@ -39,6 +39,9 @@ void board_set_virtio(board *b, uint32_t slot, uint32_t kind, uint64_t start, ui
     if (slot < VIRTIO_SLOTS) b->virtio[slot] = (virtio_config){kind, read_only, start, length, seed};
 }
 
+// Before the first machine is made, too; the cache stays as long as any board.
+void board_set_cache(board *b, codecache *cache) { b->cache = cache; }
+
 board *board_hold(board *b) {
     __atomic_add_fetch(&b->references, 1, __ATOMIC_RELAXED);
     return b;
@@ -49,7 +52,7 @@ void board_release(board *b) {
     for (unsigned i = 0; i < CODE_BUCKETS; i++)
         while (b->code[i]) {
             code_page *next = b->code[i]->next;
-            free(b->code[i]);
+            code_free(b->code[i]);
             b->code[i] = next;
         }
     free(b->ranges);
@@ -81,7 +84,7 @@ code_page *code_shared(board *b, const uint8_t *host) {
     lock(b);
     code_page **head = bucket(b, host), *page = *head;
     while (page && page->host != host) page = page->next;
-    if (!page && (page = code_new(host))) {
+    if (!page && (page = code_new(b, host))) {
         page->next = *head;
         *head = page;
     }
@@ -99,7 +102,7 @@ void code_donate(board *b, code_page *page) {
         *head = page;
     }
     unlock(b);
-    if (other) free(page);
+    if (other) code_free(page);
 }
 
 void code_purge(board *b, const uint8_t *start, uint64_t length) {
@@ -110,7 +113,7 @@ void code_purge(board *b, const uint8_t *start, uint64_t length) {
         if (*link) {
             code_page *page = *link;
             *link = page->next;
-            free(page);
+            code_free(page);
         }
     }
     unlock(b);

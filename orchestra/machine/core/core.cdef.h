@@ -2,7 +2,8 @@
 
 typedef struct machine machine;
 typedef struct board board;
-typedef ... decoder;
+typedef... decoder;
+typedef... codecache;
 typedef struct layer layer;
 typedef void *(*arena_grow)(void *context, uint64_t wanted_bytes, uint64_t *got_bytes);
 
@@ -16,16 +17,21 @@ typedef struct {
 
 decoder *decoder_new(void);
 void decoder_free(decoder *d);
-board *board_new(const decoder *d, uint64_t cycles_per_tick, uint32_t devices, uint64_t watched, uint64_t watched_fromhost);
+board *board_new(const decoder *d, uint64_t cycles_per_tick, uint32_t devices, uint64_t watched,
+                 uint64_t watched_fromhost);
 bool board_add_range(board *b, uint64_t start, uint64_t length, uint32_t flags);
 bool board_add_extent(board *b, uint64_t start, uint64_t length, uintptr_t host, uint32_t flags);
 void board_set_virtio(board *b, uint32_t slot, uint32_t kind, uint64_t start, uint64_t length,
                       uint32_t read_only, uint64_t seed);
+void board_set_cache(board *b, codecache *cache);
 void board_release(board *b);
+
+codecache *codecache_start(void *memory, uintptr_t writable, uintptr_t executable, uint64_t length);
 
 layer *layer_new(board *b, layer *parent, const uint8_t *initial);
 bool layer_add_pages(layer *l, const uint64_t *pages, uintptr_t first_host, uint64_t count);
-uint64_t index_check(const uint64_t *pages, uint64_t count, const uint64_t *bounds, uint64_t ranges, uint64_t *slots);
+uint64_t index_check(const uint64_t *pages, uint64_t count, const uint64_t *bounds, uint64_t ranges,
+                     uint64_t *slots);
 void layer_set_stored(layer *l);
 const state *layer_state(const layer *l);
 layer *layer_hold(layer *l);
@@ -36,6 +42,7 @@ const char *state_flaw(const state *s);
 
 machine *machine_new(layer *base);
 void machine_free(machine *m);
+bool machine_translate(machine *m, uint32_t warmth);
 layer *machine_base(machine *m);
 const state *machine_state(const machine *m);
 bool machine_set_arena(machine *m, arena_grow grow, void *context);
@@ -48,7 +55,7 @@ typedef struct {
     int stop;
 } run_call;
 void machine_run(run_call *call);
-void machine_unwind(machine *m);
+void machine_unwind(machine *m, const uint64_t *registers);
 
 typedef struct {
     uint64_t pc, address, stored, value;

@@ -201,7 +201,8 @@ static bool near_target(unsigned format, int32_t imm, unsigned offset) {
     return (format == B || format == J) && (uint32_t)((int32_t)offset + imm) < PAGE_BYTES;
 }
 
-void decode_operation(const board *b, uint32_t raw, unsigned offset, bool far, operation *out) {
+// Gives the index of the handler.
+static unsigned decode_form(const board *b, uint32_t raw, unsigned offset, bool far, operation *out) {
     bool wide = (raw & 3) == 3;
     uint32_t word = wide ? raw : decode_expand((uint16_t)raw);
     unsigned op = word ? decode_opcode(b, word) : OP_illegal;
@@ -213,12 +214,18 @@ void decode_operation(const board *b, uint32_t raw, unsigned offset, bool far, o
     bool jumps = format == B || format == J;
     unsigned rd = bits(word, 11, 7, 0);
     if (rd == 0 && instructions[op].operands[0] == 'r') rd = 32;
-    out->handler = interpreter_handlers()[op * 4 + (wide ? 1 : 0) + (far && jumps ? 2 : 0)];
+    unsigned form = op * 4 + (wide ? 1 : 0) + (far && jumps ? 2 : 0);
+    out->handler = interpreter_handlers()[form];
     out->imm = jumps && !far ? imm * (int32_t)(sizeof(operation) / 2) : imm;
     out->rd = (uint8_t)rd;
     out->rs1 = (uint8_t)bits(word, 19, 15, 0);
     out->rs2 = (uint8_t)bits(word, 24, 20, 0);
     out->n = instructions[op].ends_block ? 1 : 2;
+    return form;
+}
+
+void decode_operation(const board *b, uint32_t raw, unsigned offset, bool far, operation *out) {
+    decode_form(b, raw, offset, far, out);
 }
 
 // blocks
@@ -229,9 +236,15 @@ static uint16_t half_at(const code_page *page, unsigned slot) {
     return half;
 }
 
-code_page *code_new(const uint8_t *host) {
-    code_page *page = malloc(sizeof *page);
+code_page *code_new(const board *b, const uint8_t *host) {
+    code_page *page = malloc(sizeof *page + (b->cache ? sizeof *page->hot : 0));
     if (!page) return NULL;
+    page->hot = b->cache ? (hot_page *)(page + 1) : NULL;
+    if (page->hot) {
+        memset(page->hot, 0, sizeof *page->hot);
+        memset(page->hot->forms, 0xff, sizeof page->hot->forms);
+        page->hot->generation = __atomic_load_n(&b->cache->generation, __ATOMIC_ACQUIRE);
+    }
     const void *const *handlers = interpreter_handlers();
     page->host = host;
     page->next = NULL;
@@ -242,11 +255,34 @@ code_page *code_new(const uint8_t *host) {
     return page;
 }
 
-static void publish(operation *to, const operation *from) { // other threads may be reading this page
+void code_free(code_page *page) {
+    if (page && page->hot) free(page->hot->links);
+    free(page);
+}
+
+// Other threads may be reading this page.
+static void publish(const board *b, code_page *page, unsigned slot, const operation *from, unsigned form) {
+    operation *to = &page->operations[slot];
+    const void *handler = from->handler;
     to->imm = from->imm;
     to->rd = from->rd, to->rs1 = from->rs1, to->rs2 = from->rs2;
     to->n = from->n;
-    __atomic_store_n(&to->handler, from->handler, __ATOMIC_RELEASE);
+    if (page->hot) {
+        __atomic_store_n(&page->hot->forms[slot], (uint16_t)form, __ATOMIC_RELEASE);
+        bool warm = page->hot->heat[slot] && b->translating && host_translates(form >> 2);
+        if (warm) handler = interpreter_handlers()[OP_WARM * 4];
+    }
+    __atomic_store_n(&to->handler, handler, __ATOMIC_RELEASE);
+}
+
+// Blocks start where decoding does, and at the targets of branches.
+static void mark_starts(const board *b, code_page *page, unsigned first, const operation *last, unsigned slot,
+                        unsigned form) {
+    if (!page->hot || !b->translating) return;
+    hot_mark(b, page, first);
+    unsigned format = form >> 2 < OP_COUNT ? instructions[form >> 2].format : N;
+    if ((format == B || format == J) && !(form & 2))
+        hot_mark(b, page, (unsigned)((int)slot + last->imm / (int)sizeof(operation)));
 }
 
 // Decode from `slot` to the end of its block (or to what is decoded already), then count backwards.
@@ -254,19 +290,20 @@ void decode_block(const board *b, code_page *page, unsigned slot) {
     const void *undecoded = interpreter_handlers()[OP_UNDECODED * 4];
     const void *step = interpreter_handlers()[OP_STEP * 4];
     operation block[PAGE_SLOTS];
-    uint16_t slots[PAGE_SLOTS];
-    unsigned count = 0;
+    uint16_t slots[PAGE_SLOTS], forms[PAGE_SLOTS];
+    unsigned count = 0, first = slot;
     while (slot < PAGE_SLOTS && page->operations[slot].handler == undecoded) {
         uint32_t raw = half_at(page, slot);
         bool wide = (raw & 3) == 3;
         operation *out = &block[count];
+        forms[count] = OP_STEP * 4;
         slots[count++] = (uint16_t)slot;
         if (wide && slot == PAGE_SLOTS - 1) {
             *out = (operation){.handler = step};
             break;
         }
         if (wide) raw |= (uint32_t)half_at(page, slot + 1) << 16;
-        decode_operation(b, raw, slot * 2, false, out);
+        forms[count - 1] = (uint16_t)decode_form(b, raw, slot * 2, false, out);
         slot += wide ? 2 : 1;
         if (out->n == 1) break;
     }
@@ -277,10 +314,11 @@ void decode_block(const board *b, code_page *page, unsigned slot) {
             out->n = 0;
         else if (out->n != 1)
             out->n = (uint8_t)(next + 1);
-        if (out->n == 0) out->handler = step; // 255 + 1: this one goes alone
+        if (out->n == 0) out->handler = step, forms[i] = OP_STEP * 4; // 255 + 1: this one goes alone
         next = out->n;
-        publish(&page->operations[slots[i]], out);
+        publish(b, page, slots[i], out, forms[i]);
     }
+    if (count) mark_starts(b, page, first, &block[count - 1], slots[count - 1], forms[count - 1]);
 }
 
 // Does what stands here count on what follows it? The last operation of a block does not.
@@ -295,21 +333,24 @@ static bool runs_on(const board *b, const code_page *page, unsigned slot, bool w
 
 // Operands and count stay: the operation that is storing to its own block may need them still, and whoever
 // enters at it gets the charge back (see `undecoded` in run.c).
-static void forget(operation *o) { o->handler = interpreter_handlers()[OP_UNDECODED * 4]; }
+static void forget(code_page *page, unsigned slot) {
+    page->operations[slot].handler = interpreter_handlers()[OP_UNDECODED * 4];
+    if (page->hot) hot_forget(page, slot);
+}
 
 // Forget what was decoded from these bytes, and every block that runs into them.
 void code_invalidate(const board *b, code_page *page, unsigned offset, unsigned length) {
     const void *undecoded = interpreter_handlers()[OP_UNDECODED * 4];
     int first = (int)(offset >> 1) - 1, last = (int)((offset + length - 1) >> 1);
     if (first < 0) first = 0;
-    for (int slot = first; slot <= last; slot++) forget(&page->operations[slot]);
+    for (int slot = first; slot <= last; slot++) forget(page, (unsigned)slot);
     bool after = true, after2 = true; // were slot + 1 and slot + 2 forgotten?
     for (int slot = first - 1; slot >= 0 && (after || after2); slot--) {
         operation *o = &page->operations[slot];
         bool wide = (half_at(page, (unsigned)slot) & 3) == 3;
         bool runs_into =
             (wide ? after2 : after) && o->handler != undecoded && runs_on(b, page, (unsigned)slot, wide);
-        if (runs_into) forget(o);
+        if (runs_into) forget(page, (unsigned)slot);
         after2 = after;
         after = runs_into;
     }

@@ -20,6 +20,15 @@ void machine_free(machine *m) {
     free(m);
 }
 
+// Run blocks as host code once they were entered `warmth` times (0: never); false: there is no way to.
+bool machine_translate(machine *m, uint32_t warmth) {
+    codecache *c = m->home->cache;
+    if (warmth && (!c || !c->length)) return false;
+    m->warmth = warmth < 255 ? warmth : 255;
+    if (warmth) m->home->translating = true;
+    return true;
+}
+
 // A state as it is at reset.
 void state_reset(state *s, board *b, uint64_t pc, uint64_t device_tree) {
     memset(s, 0, sizeof *s);

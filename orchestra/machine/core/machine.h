@@ -23,6 +23,8 @@ typedef struct layer layer;
 typedef struct arena arena;
 typedef struct node node;
 typedef struct code_page code_page;
+typedef struct codecache codecache;
+typedef struct hot_page hot_page;
 
 // state.c: all of a machine except its memory; a snapshot stores these bytes as they are (little endian)
 
@@ -199,6 +201,8 @@ struct board {
     uint32_t code_lock;
     code_page *code[CODE_BUCKETS];
     const decoder *decoder; // its owner keeps it as long as any board
+    codecache *cache;       // likewise; NULL: nothing is translated
+    bool translating;       // a machine of this board has used the cache
 };
 
 enum { DEVICE_UART = 1, DEVICE_HTIF = 2, DEVICE_SYSCON = 4, DEVICE_CMIO = 8 };
@@ -220,7 +224,8 @@ _Static_assert(sizeof(operation) == 16, "a slot of 2 bytes is an operation of 16
 struct code_page {
     const uint8_t *host; // the guest page it was made from
     code_page *next;
-    uint64_t reserved[2];
+    hot_page *hot; // behind the operations; NULL without a code cache
+    uint64_t reserved;
     operation operations[PAGE_SLOTS + 2];
 };
 
@@ -233,6 +238,7 @@ enum opcode {
     OP_STEP,                 // straddles a page, or stands at a block's maximal length: run it alone
     OP_PAGE_END,
     OP_STEP_DONE,
+    OP_WARM, // counts, and goes to the block's translation; hot_page.forms says what it really is
     OP_TOTAL
 };
 
@@ -252,7 +258,8 @@ unsigned decode_opcode(const board *b, uint32_t word);
 uint32_t decode_expand(uint16_t half); // a compressed instruction as its 32-bit form; 0 when illegal
 void decode_operation(const board *b, uint32_t raw, unsigned offset, bool far, operation *out);
 void decode_block(const board *b, code_page *page, unsigned slot);
-code_page *code_new(const uint8_t *host);
+code_page *code_new(const board *b, const uint8_t *host);
+void code_free(code_page *page);
 void code_invalidate(const board *b, code_page *page, unsigned offset, unsigned length);
 code_page *code_shared(board *b, const uint8_t *host);
 void code_donate(board *b, code_page *page);
@@ -260,7 +267,7 @@ void code_purge(board *b, const uint8_t *start, uint64_t length);
 
 // mmu.c: virtual addresses, the TLB, and pages that need care when written
 
-enum { TLB_ENTRIES = 256, TLB_BANKS = 4, FETCH_ENTRIES = 64, HOST_ENTRIES = 256 };
+enum { TLB_ENTRIES = 256, TLB_BANKS = 4, FETCH_ENTRIES = 256, HOST_ENTRIES = 256 };
 
 typedef struct {
     uint64_t read, write; // virtual page address, or ~0
@@ -293,6 +300,7 @@ typedef struct {
     care_entry *cares;
     uint32_t care_count, care_capacity;
     code_page *graveyard;
+    uint64_t leaf;  // of the last translation: the page table entry, or one that permits everything
     uint8_t filled; // TLB banks that may have entries, as bits
     operation scratch[4];
 } engine;
@@ -314,6 +322,116 @@ void engine_flush(machine *m);
 bool engine_open(machine *m);
 void engine_close(machine *m);
 enum { STORE_DONE, STORE_LEAVE, STORE_TRAP }; // LEAVE: done, but the block must end here
+
+// codecache.c, translate.c: blocks that are run often, as host code
+//
+// Translations belong to the page they were made from, as operations do, and know neither its virtual address
+// nor the machine. They never call: whatever has no template, misses the TLB or needs a second look goes back
+// to the interpreter, at that operation, with everything before it done.
+
+enum {
+    LEAVE_PLAIN, // at an address that has no translation yet
+    LEAVE_SIDE,  // at an operation that the interpreter must do
+    LEAVE_TAIL,  // at a block that does not fit into the budget
+    LEAVE_FLOAT, // not, if floats may be computed with here; else as LEAVE_SIDE
+};
+enum { FORM_NONE = 0xffff, BLOCK_DONE = 0xff };
+// registers of the host at a fault: integer ones by number; on x86-64 mxcsr; the lower halves of the others
+enum { HOST_PC = 32, HOST_FLOAT_STATUS, HOST_FLOAT, HOST_REGISTERS = HOST_FLOAT + 32 };
+
+typedef struct { // a host instruction that touches guest memory
+    uint32_t place;
+    uint16_t slot; // of the guest instruction
+    uint16_t back; // instructions of its block that are not done, itself included
+} code_site;
+
+typedef struct { // the address field of a host jump to a slot that has no translation yet
+    uint32_t place;
+    uint16_t slot, reserved;
+} code_link;
+
+struct hot_page {                 // what the translator knows of a page
+    uint32_t entries[PAGE_SLOTS]; // places in the code cache; 0: no translation
+    uint16_t forms[PAGE_SLOTS];   // index of the handler of what is decoded, or FORM_NONE
+    uint8_t heat[PAGE_SLOTS];     // 0: not known to be where a block starts
+    uint8_t covered[PAGE_SLOTS / 8];
+    code_link *links;
+    uint32_t link_count, link_capacity;
+    uint32_t generation; // of the cache
+    uint32_t drops;
+};
+
+struct codecache { // in memory that a forked child finds zeroed: its parent goes on writing to the cache
+    uint8_t *writable;
+    const uint8_t *executable; // the same memory
+    uint32_t length;           // 0: no cache
+    uint32_t lock;
+    uint32_t generation;            // counts how often it was emptied
+    uint32_t first, hot, cold, top; // code grows up from `first`, what is rarely run down from `top`
+    uint32_t users;                 // machines that are running
+    uint32_t full;                  // to be emptied once nobody is running
+    uint32_t enter, enter_float, leave[LEAVE_FLOAT], leave_address;
+    code_site *sites; // ascending
+    uint32_t site_count, site_capacity;
+};
+
+typedef struct { // a host jump of the run under way
+    uint32_t place;
+    uint16_t slot;
+    uint8_t kind, done;
+    uint16_t block;
+} run_jump;
+
+enum { RUN_INSTRUCTIONS = 200, RUN_BLOCKS = 64, BLOCK_INSTRUCTIONS = 100, RUN_JUMPS = 6 * RUN_INSTRUCTIONS };
+
+typedef struct { // a run of blocks that is being translated
+    codecache *cache;
+    code_page *page;
+    uint8_t *at;
+    run_jump jumps[RUN_JUMPS];
+    code_site sites[RUN_INSTRUCTIONS];
+    struct {
+        uint32_t entry;
+        uint16_t slot, length; // in instructions
+    } blocks[RUN_BLOCKS];
+    unsigned jump_count, site_count, block_count, first_site;
+    unsigned slot, slots, done; // of the instruction under way
+    bool float_ready;           // checked in this block
+} assembly;
+
+codecache *codecache_start(void *memory, uintptr_t writable, uintptr_t executable, uint64_t length);
+bool codecache_enter(machine *m);
+void codecache_leave(machine *m);
+void codecache_look(machine *m);
+const code_site *codecache_site(const codecache *c, uint32_t place);
+void codecache_lock(codecache *c);
+void codecache_unlock(codecache *c);
+uint32_t translation_make(machine *m, code_page *page, unsigned slot);
+int translation_run(machine *m, uint32_t entry, tlb_entry *tlb);
+bool translation_unwind(machine *m, const uint64_t *registers);
+void hot_mark(const board *b, code_page *page, unsigned slot);
+void hot_forget(code_page *page, unsigned slot);
+void hot_renew(codecache *c, code_page *page);
+void run_jump_to(assembly *a, unsigned kind, unsigned slot);
+void run_site(assembly *a);
+
+// translate_x86_64.c, translate_aarch64.c: the templates
+
+bool host_translates(unsigned opcode);
+bool host_start(codecache *c);
+void host_begin(assembly *a);
+void host_charge(assembly *a, uint32_t entry, unsigned instructions);
+void host_operation(assembly *a, unsigned opcode, const operation *o);
+void host_branch(assembly *a, unsigned opcode, const operation *o, bool far);
+void host_link(assembly *a, const operation *o);
+void host_jump(assembly *a, unsigned slot);
+void host_jump_far(assembly *a, int64_t offset);
+void host_jump_register(assembly *a, const operation *o);
+uint32_t host_stub(codecache *c, unsigned kind, unsigned slot, unsigned back, uint32_t resume);
+void host_gather_flags(machine *m, uint32_t status);
+void host_aim(codecache *c, uint32_t place, uint32_t target);
+enum { FLOAT_CONTROL = 0x1f80 }; // x86-64's mxcsr: nearest, nothing trapped, no flags
+void host_unspill(machine *m, const uint64_t *registers);
 
 // bus.c: physical addresses
 
@@ -442,8 +560,13 @@ struct machine {
     uint64_t delta;               // pc = (at >> 3) + delta
     int64_t budget;               // cycles left before limit, as of the last block entered
     uint64_t limit;
-    int cause;      // of the trap under way
-    uint64_t value; // and its mtval
+    uint64_t page;            // translated code: the virtual address of the page it is in
+    const fetch_entry *fetch; // translated code: where pages of this privilege are looked up
+    const uint8_t *code;      // translated code: place 0
+    uint32_t float_status, float_control, host_float_control;
+    bool float_ready; // translated code: floats are in host registers
+    int cause;        // of the trap under way
+    uint64_t value;   // and its mtval
     board *home;
     memory memory;
     engine *engine;
@@ -452,8 +575,11 @@ struct machine {
     uint32_t console_length, console_capacity, console_limit;
     uint32_t stop_flag;
     uint32_t stop;         // set by devices
+    uint32_t warmth;       // a block is translated when it has been entered so often; 0: not at all
+    uint32_t generation;   // of the code cache, as last seen
     fast_modes host_modes; // of the host's floating-point unit, outside the run
     bool running;
+    bool in_cache;  // one of the code cache's users
     bool attention; // leave the block: interrupts, mode or translation may have changed
 };
 
@@ -547,7 +673,7 @@ typedef struct {
 } gather_call;
 
 void machine_run(run_call *call);
-void machine_unwind(machine *m);
+void machine_unwind(machine *m, const uint64_t *registers);
 void machine_trace(trace_call *call);
 void machine_seal(seal_call *call);
 void machine_adopt(adopt_call *call);
@@ -562,6 +688,7 @@ uint64_t machine_unstored(machine *m, uint64_t *pages, uint64_t capacity);
 uint64_t machine_take_changed(machine *m, uint64_t *pages, uint64_t capacity);
 uint64_t machine_slots(machine *m, uint64_t *pages, uint64_t capacity);
 machine *machine_new(layer *base);
+bool machine_translate(machine *m, uint32_t warmth);
 void machine_free(machine *m);
 layer *machine_base(machine *m);
 const state *machine_state(const machine *m);
@@ -584,6 +711,7 @@ bool board_add_range(board *b, uint64_t start, uint64_t length, uint32_t flags);
 bool board_add_extent(board *b, uint64_t start, uint64_t length, uintptr_t host, uint32_t flags);
 void board_set_virtio(board *b, uint32_t slot, uint32_t kind, uint64_t start, uint64_t length,
                       uint32_t read_only, uint64_t seed);
+void board_set_cache(board *b, codecache *cache);
 layer *layer_new(board *b, layer *parent, const uint8_t *initial);
 bool layer_add_pages(layer *l, const uint64_t *pages, uintptr_t first_host, uint64_t count);
 uint64_t index_check(const uint64_t *pages, uint64_t count, const uint64_t *bounds, uint64_t ranges,

@@ -167,7 +167,7 @@ void engine_flush(machine *m) {
         if (e->cares[i].used) bury(e, &e->cares[i]);
     while (e->graveyard) {
         code_page *next = e->graveyard->next;
-        free(e->graveyard);
+        code_free(e->graveyard);
         e->graveyard = next;
     }
     if (e->care_capacity) memset(e->cares, 0, e->care_capacity * sizeof *e->cares);
@@ -248,6 +248,7 @@ static bool translate(machine *m, uint64_t address, access_kind kind, unsigned p
                       uint64_t *physical) {
     if (privilege == PRIVILEGE_M || !(m->s.satp >> 60)) {
         *physical = address;
+        if (m->engine) m->engine->leaf = PTE_W | PTE_D;
         return true;
     }
     if ((uint64_t)((int64_t)(address << 25) >> 25) != address) return fail(m, kind, true, address);
@@ -270,6 +271,7 @@ static bool translate(machine *m, uint64_t address, access_kind kind, unsigned p
         *physical = (frame & ~below) | (address & below);
         if (debug) return true;
         if (!permitted(m, pte, kind, privilege)) return fail(m, kind, true, address);
+        m->engine->leaf = pte;
         uint64_t wanted = pte | PTE_A | (kind == ACCESS_STORE ? PTE_D : 0);
         if (wanted != pte) {
             if (!guest_memory(m, place, RANGE_WRITE)) return fail(m, kind, false, address);
@@ -304,6 +306,17 @@ static tlb_entry *entry_for(machine *m, uint64_t address, uint64_t page, const u
     return entry;
 }
 
+// After a load: stores hit as well where they would change nothing but the data.
+static void fill(machine *m, uint64_t address, uint64_t physical, const uint8_t *host) {
+    enum { MAY_WRITE = PTE_W | PTE_D };
+    uint64_t page = physical >> PAGE_SHIFT;
+    tlb_entry *entry = entry_for(m, address, page, host);
+    entry->read = address & ~4095ull;
+    if ((m->engine->leaf & MAY_WRITE) == MAY_WRITE && guest_memory(m, physical, RANGE_WRITE) &&
+        !care_find(m->engine, page) && memory_writable(m, page))
+        entry->write = entry->read;
+}
+
 static void note(machine *m, unsigned kind, uint64_t address, unsigned size, uint64_t value) {
     if (!m->trace) return;
     m->trace->memory = (uint8_t)kind, m->trace->size = (uint8_t)size;
@@ -328,7 +341,7 @@ bool mmu_load(machine *m, uint64_t address, unsigned size, uint64_t *value) {
     if (!guest_memory(m, physical, RANGE_READ))
         return bus_load(m, physical, size, value) || fail(m, ACCESS_LOAD, false, address);
     uint8_t *host = host_of(m, physical >> PAGE_SHIFT);
-    if (!m->trace) entry_for(m, address, physical >> PAGE_SHIFT, host)->read = address & ~4095ull;
+    if (!m->trace) fill(m, address, physical, host);
     memcpy(value, host + (physical & 4095), size);
     note(m, 1, address, size, 0);
     return true;
@@ -430,7 +443,11 @@ int mmu_store(machine *m, uint64_t address, unsigned size, uint64_t value) {
     int result = store_physical(m, physical, size, value, &plain);
     if (result == STORE_TRAP) return result;
     note(m, 2, address, size, value);
-    if (plain && !m->trace) entry_for(m, address, physical >> PAGE_SHIFT, plain)->write = address & ~4095ull;
+    if (plain && !m->trace) {
+        tlb_entry *entry = entry_for(m, address, physical >> PAGE_SHIFT, plain);
+        entry->write = address & ~4095ull;
+        if (guest_memory(m, physical, RANGE_READ)) entry->read = entry->write; // W comes with R
+    }
     return m->attention ? STORE_LEAVE : result;
 }
 
@@ -497,11 +514,12 @@ operation *mmu_fetch(machine *m, uint64_t pc) {
     if (!c) goto out_of_memory;
     if (!c->code) {
         bool mine = memory_writable(m, page) || memory_in_place(m, page);
-        if (!(c->code = mine ? code_new(host) : code_shared(m->home, host))) goto out_of_memory;
+        if (!(c->code = mine ? code_new(m->home, host) : code_shared(m->home, host))) goto out_of_memory;
         c->care |= mine ? CARE_CODE : CARE_SHARED_CODE;
         if (mine) forget_page_mappings(e, page, false);
     }
     c->writes = 0;
+    if (c->code->hot) hot_renew(m->home->cache, c->code);
     fetch_entry *entry = &e->fetch[m->s.privilege][pc >> PAGE_SHIFT & (FETCH_ENTRIES - 1)];
     entry->tag = pc & ~4095ull;
     entry->operations = c->code->operations;

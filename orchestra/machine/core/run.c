@@ -156,7 +156,7 @@ static outcome system_csrrci(machine *m, const operation *d, uint64_t pc) {
 #define NEXT(slots)                                                                                          \
     do {                                                                                                     \
         d += slots;                                                                                          \
-        goto * d->handler;                                                                                   \
+        goto *__atomic_load_n(&d->handler, __ATOMIC_RELAXED);                                                \
     } while (0)
 // Handler first, then n: another thread may be publishing this very operation (decode.c).
 #define ENTER                                                                                                \
@@ -357,6 +357,17 @@ static outcome system_csrrci(machine *m, const operation *d, uint64_t pc) {
 #define FAR_FORMS_CSR(name, ...)
 #define FAR_FORMS_N(name, ...)
 
+// Where this block's translation is; 0: it has none, yet.
+static inline uint32_t translation_of(machine *m, code_page *page, unsigned slot) {
+    hot_page *hot = page->hot;
+    uint32_t entry = __atomic_load_n(&hot->entries[slot], __ATOMIC_ACQUIRE);
+    if (likely(entry)) return entry;
+    uint8_t heat = __atomic_load_n(&hot->heat[slot], __ATOMIC_RELAXED);
+    if (heat >= m->warmth) return translation_make(m, page, slot);
+    __atomic_store_n(&hot->heat[slot], (uint8_t)(heat + 1), __ATOMIC_RELAXED);
+    return 0;
+}
+
 static const void *const *interpreter(machine *m) {
     static const void *const handlers[OP_TOTAL * 4] = {
 #define OP(name, format, ...) [OP_##name * 4] = &&op_##name##_2, &&op_##name##_4, FAR_LABELS_##format(name)
@@ -364,7 +375,7 @@ static const void *const *interpreter(machine *m) {
 #undef OP
 #define SAME(opcode, label) [opcode * 4] = &&label, &&label, &&label, &&label,
         SAME(OP_UNDECODED, undecoded) SAME(OP_STEP, step) SAME(OP_PAGE_END, page_end)
-            SAME(OP_STEP_DONE, step_done)};
+            SAME(OP_STEP_DONE, step_done) SAME(OP_WARM, warm)};
     if (!m) return handlers;
 
     uint64_t *const x = m->s.x;
@@ -376,10 +387,12 @@ static const void *const *interpreter(machine *m) {
     unsigned charge = 0; // of the block entered last
     int64_t budget = m->budget;
     unsigned width = 0;
+    bool translating = m->in_cache && !m->trace;
+    m->fetch = fetch;
 
     while (e->graveyard) {
         code_page *next = e->graveyard->next;
-        free(e->graveyard);
+        code_free(e->graveyard);
         e->graveyard = next;
     }
     m->attention = false;
@@ -407,6 +420,35 @@ undecoded : { // charges for itself once it is decoded
     code_page *page = (code_page *)((char *)(d - slot) - offsetof(code_page, operations));
     decode_block(m->home, page, slot);
     ENTER;
+}
+
+warm : { // entered with its charge, as any operation is
+    uint64_t pc = PC;
+    unsigned slot = (pc & 4095) / 2;
+    code_page *page = (code_page *)((char *)(d - slot) - offsetof(code_page, operations));
+    uint32_t entry = translating ? translation_of(m, page, slot) : 0;
+    if (!entry) goto *handlers[page->hot->forms[slot]];
+    m->budget = budget + d->n;
+    m->at = NULL;
+    m->page = pc & ~4095ull;
+    int left = translation_run(m, entry, tlb);
+    budget = m->budget;
+    target = m->s.pc;
+    if (left == LEAVE_TAIL) translating = false;
+    const fetch_entry *f = &fetch[target >> PAGE_SHIFT & (FETCH_ENTRIES - 1)];
+    if (unlikely(f->tag != (target & ~4095ull))) goto fetch_target;
+    slot = (target & 4095) / 2;
+    d = f->operations + slot;
+    m->delta = delta = target - ((uintptr_t)d >> 3);
+    page = (code_page *)((char *)f->operations - offsetof(code_page, operations));
+    if (left == LEAVE_PLAIN) hot_mark(m->home, page, slot);
+    const void *handler = __atomic_load_n(&d->handler, __ATOMIC_ACQUIRE);
+    charge = d->n;
+    budget -= charge;
+    if (unlikely(budget < 0)) goto exhausted;
+    m->budget = budget;
+    if (handler != &&warm || left == LEAVE_PLAIN) goto *handler;
+    goto *handlers[page->hot->forms[slot]];
 }
 
 page_end:
@@ -440,6 +482,10 @@ fetch_target : {
     if (budget == 0) goto leave_at_pc;
     const operation *found = mmu_fetch(m, target);
     if (!found) goto fetch_trap;
+    if (translating) {
+        unsigned slot = (target & 4095) / 2;
+        hot_mark(m->home, (code_page *)((char *)(found - slot) - offsetof(code_page, operations)), slot);
+    }
     d = found;
     m->delta = delta = target - ((uintptr_t)d >> 3);
     ENTER;
@@ -494,8 +540,10 @@ static void run_ends(machine *m) {
 }
 
 // A host fault ended the last call somewhere: stand before the operation that was under way.
-void machine_unwind(machine *m) {
-    if (m->at) {
+void machine_unwind(machine *m, const uint64_t *registers) {
+    bool translated = translation_unwind(m, registers);
+    codecache_leave(m);
+    if (!translated && m->at) {
         m->s.pc = ((uintptr_t)m->at >> 3) + m->delta;
         m->budget += m->at->n;
         m->at = NULL;
@@ -548,6 +596,7 @@ static int run(machine *m, uint64_t until) {
         if (timer > s->cycle && timer < limit) limit = timer;
         m->limit = limit;
         m->budget = (int64_t)(limit - s->cycle);
+        if (m->warmth && !m->trace) codecache_look(m);
         interpret(m);
         s->cycle = limit - (uint64_t)m->budget;
     }
@@ -565,9 +614,11 @@ void machine_run(run_call *call) {
     m->limit = m->s.cycle;
     m->budget = 0;
     m->console_limit = call->console_bytes;
+    codecache_enter(m);
     run_begins(m);
     call->stop = run(m, call->until);
     run_ends(m);
+    codecache_leave(m);
     call->console_length = m->console_length;
     m->s.x[32] = 0;
 }

@@ -1,0 +1,245 @@
+/* translate.c: a run of blocks of one page becomes host code; translate_<host>.c has the templates.
+ *
+ * Every block begins by taking its instructions from the budget. A run follows the guest's own order: behind
+ * a branch comes what follows it, behind a jump its target, until that is translated already, was never
+ * decoded, or the run is long. Jumps to what has no translation go to a stub that leaves, and are aimed at
+ * the translation when it is made.
+ */
+#include "machine.h"
+
+// What a jump of the host does: `slot` is where it goes or where the interpreter goes on.
+void run_jump_to(assembly *a, unsigned kind, unsigned slot) {
+    uint32_t place = (uint32_t)(a->at - a->cache->writable);
+    a->jumps[a->jump_count++] =
+        (run_jump){place, (uint16_t)slot, (uint8_t)kind, (uint8_t)a->done, (uint16_t)(a->block_count - 1)};
+}
+
+// The host instruction that comes now may fault.
+void run_site(assembly *a) {
+    uint32_t place = (uint32_t)(a->at - a->cache->writable);
+    a->sites[a->site_count++] = (code_site){place, (uint16_t)a->slot, (uint16_t)a->done};
+}
+
+static unsigned form_at(const code_page *page, unsigned slot) {
+    return slot < PAGE_SLOTS ? __atomic_load_n(&page->hot->forms[slot], __ATOMIC_ACQUIRE) : FORM_NONE;
+}
+
+static bool can(unsigned form) { return form != FORM_NONE && host_translates(form >> 2); }
+
+static uint32_t entry_of(const assembly *a, unsigned slot) {
+    if (a->page->hot->entries[slot]) return a->page->hot->entries[slot];
+    for (unsigned i = 0; i < a->block_count; i++)
+        if (a->blocks[i].slot == slot) return a->blocks[i].entry;
+    return 0;
+}
+
+static bool starts_block(const assembly *a, unsigned slot) {
+    return a->page->hot->heat[slot] || entry_of(a, slot);
+}
+
+static void cover(assembly *a) {
+    for (unsigned slot = a->slot; slot < a->slot + a->slots; slot++)
+        a->page->hot->covered[slot / 8] |= (uint8_t)(1 << slot % 8);
+}
+
+static void close_block(assembly *a) {
+    a->blocks[a->block_count - 1].length = (uint16_t)a->done;
+    host_charge(a, a->blocks[a->block_count - 1].entry, a->done);
+    for (unsigned i = a->first_site; i < a->site_count; i++)
+        a->sites[i].back = (uint16_t)(a->done - a->sites[i].back);
+    a->first_site = a->site_count;
+}
+
+static void open_block(assembly *a, unsigned slot) {
+    uint32_t entry = (uint32_t)(a->at - a->cache->writable);
+    a->blocks[a->block_count].entry = entry;
+    a->blocks[a->block_count++].slot = (uint16_t)slot;
+    a->done = 0;
+    a->float_ready = false;
+    host_begin(a);
+    run_jump_to(a, LEAVE_TAIL, slot);
+    a->at += 4;
+}
+
+enum { GOES_ON, JUMPS, ENDS };
+
+// Translate the instruction at `slot`; the next one's slot is left in a->slot.
+static int instruction_at(assembly *a, unsigned slot, unsigned form) {
+    const operation *o = &a->page->operations[slot];
+    unsigned opcode = form >> 2, format = instructions[opcode].format, after;
+    bool far = form & 2;
+    a->slot = slot;
+    a->slots = form & 1 ? 2 : 1;
+    after = slot + a->slots;
+    cover(a);
+    if (opcode == OP_jal) {
+        int64_t offset = far ? o->imm : o->imm / 8;
+        a->done++;
+        host_link(a, o);
+        close_block(a);
+        if (far) host_jump_far(a, (int64_t)slot * 2 + offset);
+        a->slot = (unsigned)((int64_t)slot + offset / 2);
+        return far ? ENDS : JUMPS;
+    }
+    if (opcode == OP_jalr) {
+        a->done++;
+        host_jump_register(a, o);
+        close_block(a);
+        return ENDS;
+    }
+    if (format == instructions[OP_beq].format) {
+        a->done++;
+        host_branch(a, opcode, o, far);
+        close_block(a);
+        a->slot = after;
+        return JUMPS;
+    }
+    host_operation(a, opcode, o);
+    a->done++;
+    a->slot = after;
+    return GOES_ON;
+}
+
+static void leave_at(assembly *a, unsigned kind, unsigned slot) {
+    if (slot >= PAGE_SLOTS)
+        host_jump_far(a, (int64_t)slot * 2);
+    else {
+        host_jump(a, slot);
+        a->jumps[a->jump_count - 1].kind = (uint8_t)kind;
+        a->jumps[a->jump_count - 1].done = BLOCK_DONE;
+    }
+}
+
+static void translate_run(assembly *a, unsigned slot) {
+    for (unsigned total = 0;;) {
+        unsigned form = form_at(a->page, slot);
+        bool ends = total >= RUN_INSTRUCTIONS - BLOCK_INSTRUCTIONS || a->block_count == RUN_BLOCKS;
+        if (slot >= PAGE_SLOTS || ends || form == FORM_NONE || entry_of(a, slot))
+            return leave_at(a, LEAVE_PLAIN, slot);
+        if (!can(form)) return leave_at(a, LEAVE_SIDE, slot);
+        open_block(a, slot);
+        int next;
+        do {
+            next = instruction_at(a, slot, form);
+            slot = a->slot;
+            form = form_at(a->page, slot);
+        } while (next == GOES_ON && can(form) && a->done < BLOCK_INSTRUCTIONS && !starts_block(a, slot));
+        if (next == GOES_ON) close_block(a);
+        total += a->done;
+        if (next == ENDS) return;
+    }
+}
+
+static bool add_link(hot_page *hot, uint32_t place, unsigned slot) {
+    if (hot->link_count == hot->link_capacity) {
+        uint32_t capacity = hot->link_capacity ? hot->link_capacity * 2 : 16;
+        code_link *links = realloc(hot->links, capacity * sizeof *links);
+        if (!links) return false;
+        hot->links = links;
+        hot->link_capacity = capacity;
+    }
+    hot->links[hot->link_count++] = (code_link){place, (uint16_t)slot, 0};
+    return true;
+}
+
+static void finish_jumps(assembly *a) {
+    for (unsigned i = 0; i < a->jump_count; i++) {
+        const run_jump *j = &a->jumps[i];
+        uint32_t target = j->kind == LEAVE_PLAIN ? entry_of(a, j->slot) : 0;
+        if (!target) {
+            unsigned back = j->kind == LEAVE_PLAIN  ? 0
+                            : j->kind == LEAVE_TAIL ? a->blocks[j->block].length
+                            : j->done == BLOCK_DONE ? 0
+                                                    : a->blocks[j->block].length - j->done;
+            target = host_stub(a->cache, j->kind, j->slot, back, j->place + 4);
+            if (j->kind == LEAVE_PLAIN) add_link(a->page->hot, j->place, j->slot);
+        }
+        host_aim(a->cache, j->place, target);
+    }
+}
+
+static void finish_sites(assembly *a) {
+    codecache *c = a->cache;
+    memcpy(c->sites + c->site_count, a->sites, a->site_count * sizeof *a->sites);
+    c->site_count += a->site_count;
+}
+
+static void publish(assembly *a) {
+    hot_page *hot = a->page->hot;
+    for (unsigned i = 0; i < a->block_count; i++) {
+        unsigned slot = a->blocks[i].slot;
+        for (uint32_t k = 0; k < hot->link_count;)
+            if (hot->links[k].slot == slot) {
+                host_aim(a->cache, hot->links[k].place, a->blocks[i].entry);
+                hot->links[k] = hot->links[--hot->link_count];
+            } else {
+                k++;
+            }
+        __atomic_store_n(&hot->entries[slot], a->blocks[i].entry, __ATOMIC_RELEASE);
+    }
+}
+
+static bool has_room(codecache *c) {
+    enum { RUN_BYTES = RUN_INSTRUCTIONS * 256, STUB_BYTES = RUN_JUMPS * 24 };
+    if (c->cold - c->hot < RUN_BYTES + STUB_BYTES) {
+        c->full = 1;
+        return false;
+    }
+    if (c->site_capacity - c->site_count < RUN_INSTRUCTIONS) {
+        uint32_t capacity = c->site_capacity ? c->site_capacity * 2 : 4096;
+        code_site *sites = realloc(c->sites, capacity * sizeof *sites);
+        if (!sites) return false;
+        c->sites = sites;
+        c->site_capacity = capacity;
+    }
+    return true;
+}
+
+// Give the entry for the block at `slot`; 0: it stays with the interpreter for now.
+uint32_t translation_make(machine *m, code_page *page, unsigned slot) {
+    codecache *c = m->home->cache;
+    hot_page *hot = page->hot;
+    assembly a;
+    codecache_lock(c);
+    uint32_t entry = hot->entries[slot];
+    if (!entry && !c->full && has_room(c)) {
+        a.cache = c;
+        a.page = page;
+        a.at = c->writable + c->hot;
+        a.jump_count = a.site_count = a.block_count = a.first_site = 0;
+        translate_run(&a, slot);
+        c->hot = (uint32_t)(a.at - c->writable);
+        finish_jumps(&a);
+        finish_sites(&a);
+        publish(&a);
+        entry = hot->entries[slot];
+    }
+    codecache_unlock(c);
+    return entry;
+}
+
+int translation_run(machine *m, uint32_t entry, tlb_entry *tlb) {
+    const codecache *c = m->home->cache;
+    int (*enter)(machine *, const uint8_t *, tlb_entry *);
+    const uint8_t *code = c->executable + c->enter;
+    memcpy(&enter, &code, sizeof enter);
+    int left = enter(m, c->executable + entry, tlb);
+    if (m->float_ready) host_gather_flags(m, m->float_status);
+    return left;
+}
+
+// The host faulted in a translation, with these registers: stand before the guest's instruction.
+bool translation_unwind(machine *m, const uint64_t *registers) {
+    codecache *c = m->home->cache;
+    if (!m->in_cache || !registers || !c->length) return false;
+    uint64_t place = registers[HOST_PC] - (uintptr_t)c->executable;
+    if (place >= c->length) return false;
+    codecache_lock(c);
+    const code_site *found = codecache_site(c, (uint32_t)place);
+    code_site site = found ? *found : (code_site){0};
+    codecache_unlock(c);
+    host_unspill(m, registers);
+    m->budget += site.back;
+    m->s.pc = m->page + 2ull * site.slot;
+    return true;
+}

@@ -1,0 +1,626 @@
+/* translate_x86_64.c: the templates of integer arithmetic, memory and jumps for x86-64. */
+#include "translate_x86_64.h"
+
+#ifdef __x86_64__
+
+// jumps
+
+void host_jump(assembly *a, unsigned slot) {
+    stay_in_line(a, 1);
+    byte(a, 0xe9);
+    run_jump_to(a, LEAVE_PLAIN, slot);
+    a->at += 4;
+}
+
+static void jump_away(assembly *a, int condition, uint32_t place) { // condition -1: always
+    if (condition >= 0) byte(a, 0x0f);
+    byte(a, condition >= 0 ? 0x80u | (unsigned)condition : 0xe9);
+    word(a, place - (uint32_t)(a->at + 4 - a->cache->writable));
+}
+
+// rax is a guest address: go to its translation by way of the pages this machine has fetched from
+static void jump_to_rax(assembly *a) {
+    op_rr(a, 0x8b, false, RCX, RAX);
+    shift(a, SHR, false, RCX, PAGE_SHIFT - 4);
+    op_ri(a, AND, false, RCX, (FETCH_ENTRIES - 1) << 4);
+    op_rr(a, 0x8b, true, RDX, RAX);
+    op_ri(a, AND, true, RDX, -PAGE_BYTES);
+    op_rm(a, ADD, true, RCX, MACHINE, FIELD(fetch));
+    op_rm(a, CMP, true, RDX, RCX, offsetof(fetch_entry, tag));
+    jump_away(a, IF_NE, a->cache->leave_address);
+    op_rm(a, 0x8b, true, RCX, RCX, offsetof(fetch_entry, operations));
+    op_rm(a, 0x89, true, RDX, MACHINE, FIELD(page));
+    op_ri(a, AND, false, RAX, PAGE_BYTES - 2);
+    rex(a, false, RCX, RAX, RCX); // mov ecx, [rcx + rax * 2 + …]
+    byte(a, 0x8b);
+    modrm(a, 2, RCX, RSP);
+    byte(a, 1 << 6 | RAX << 3 | RCX);
+    word(a, sizeof(code_page) - offsetof(code_page, operations) + offsetof(hot_page, entries));
+    op_rm(a, ADD, true, RCX, MACHINE, FIELD(code));
+    byte(a, 0xff); // jmp rcx
+    modrm(a, 3, 4, RCX);
+}
+
+// rax = the page's virtual address + offset
+static void page_offset(assembly *a, int to, int64_t offset) {
+    op_rm(a, 0x8b, true, to, MACHINE, FIELD(page));
+    if (offset == (int32_t)offset) {
+        if (offset) op_ri(a, ADD, true, to, (int32_t)offset);
+    } else {
+        move_constant(a, RCX, offset);
+        op_rr(a, ADD, true, to, RCX);
+    }
+}
+
+void host_jump_far(assembly *a, int64_t offset) {
+    page_offset(a, RAX, offset);
+    jump_to_rax(a);
+}
+
+void host_link(assembly *a, const operation *o) {
+    if (o->rd == 32) return;
+    int to = target(o->rd, RAX);
+    page_offset(a, to, 2 * (int64_t)(a->slot + a->slots));
+    put(a, o->rd, to);
+}
+
+void host_jump_register(assembly *a, const operation *o) {
+    int base = use(a, o->rs1, RAX);
+    if (base != RAX || o->imm) op_rm(a, 0x8d, true, RAX, base, o->imm);
+    op_ri(a, AND, true, RAX, -2);
+    if (o->rd != 32) {
+        int to = target(o->rd, RDX);
+        page_offset(a, to, 2 * (int64_t)(a->slot + a->slots));
+        put(a, o->rd, to);
+    }
+    jump_to_rax(a);
+}
+
+static unsigned condition_of(unsigned opcode) {
+    switch (opcode) {
+    case OP_beq: return IF_E;
+    case OP_bne: return IF_NE;
+    case OP_blt: return IF_L;
+    case OP_bge: return IF_GE;
+    case OP_bltu: return IF_B;
+    default: return IF_AE;
+    }
+}
+
+void host_branch(assembly *a, unsigned opcode, const operation *o, bool far) {
+    unsigned condition = condition_of(opcode);
+    if (o->rs2 == 0 && o->rs1 && pinned[o->rs1] < 0) {
+        op_mi(a, CMP, place_of(o->rs1), 0);
+    } else {
+        int left = use(a, o->rs1, RAX);
+        if (o->rs2 == 0)
+            op_rr(a, 0x85, true, left, left);
+        else
+            with_guest(a, CMP, true, left, o->rs2);
+    }
+    if (!far) {
+        jump_if(a, condition, LEAVE_PLAIN, (unsigned)((int)a->slot + o->imm / 16));
+        return;
+    }
+    uint8_t *over = short_jump(a, condition ^ 1);
+    host_jump_far(a, (int64_t)a->slot * 2 + o->imm);
+    land(a, over);
+}
+
+// blocks and stubs
+
+void host_begin(assembly *a) {
+    byte(a, 0x83); // sub edi, …
+    modrm(a, 3, 5, BUDGET);
+    byte(a, 0);
+    byte(a, 0x0f);
+    byte(a, 0x80 | IF_L);
+}
+
+void host_charge(assembly *a, uint32_t entry, unsigned instructions) {
+    a->cache->writable[entry + 2] = (uint8_t)instructions;
+}
+
+uint32_t host_stub(codecache *c, unsigned kind, unsigned slot, unsigned back, uint32_t resume) {
+    c->cold -= kind == LEAVE_FLOAT ? 21 : 10;
+    assembly a;
+    a.cache = c, a.at = c->writable + c->cold;
+    if (kind == LEAVE_FLOAT) { // call enter_float; je resume
+        byte(&a, 0xe8);
+        word(&a, c->enter_float - (c->cold + 5));
+        jump_away(&a, IF_E, resume);
+    }
+    byte(&a, 0xb8); // mov eax, …
+    word(&a, slot | back << 16);
+    jump_away(&a, -1, c->leave[kind == LEAVE_FLOAT ? LEAVE_SIDE : kind]);
+    return c->cold;
+}
+
+void host_aim(codecache *c, uint32_t place, uint32_t target) {
+    uint32_t distance = target - (place + 4);
+    memcpy(c->writable + place, &distance, 4);
+}
+
+// arithmetic
+
+static void arithmetic(assembly *a, unsigned op, bool wide, bool commutes, const operation *o) {
+    unsigned left = o->rs1, right = o->rs2;
+    if (commutes && (o->rd == right || left == 0)) left = o->rs2, right = o->rs1;
+    int to = target(o->rd, RAX);
+    if (right && o->rd == right && o->rd != left) to = RAX;
+    if (wide && op == ADD && left && right && pinned[left] >= 0 && pinned[right] >= 0 && to != pinned[left]) {
+        op_indexed(a, 0x8d, to, pinned[left], pinned[right], 0);
+        put(a, o->rd, to);
+        return;
+    }
+    get(a, to, left);
+    if (right || !(op == ADD || op == SUB || op == OR || op == XOR)) with_guest(a, op, wide, to, right);
+    if (!wide) sign_extend(a, to, to);
+    put(a, o->rd, to);
+}
+
+static void arithmetic_constant(assembly *a, unsigned op, const operation *o) {
+    int to = target(o->rd, RAX);
+    if (o->rs1 == 0) {
+        move_constant(a, to, op == AND ? 0 : o->imm);
+    } else if (o->rd == o->rs1 && pinned[o->rd] < 0) {
+        op_mi(a, op, place_of(o->rd), o->imm);
+        return;
+    } else if (op == ADD && pinned[o->rs1] >= 0 && to != pinned[o->rs1] && o->imm) {
+        op_rm(a, 0x8d, true, to, pinned[o->rs1], o->imm);
+    } else {
+        get(a, to, o->rs1);
+        if (o->imm || op == AND) op_ri(a, op, true, to, o->imm);
+    }
+    put(a, o->rd, to);
+}
+
+static void add_word(assembly *a, const operation *o) {
+    int to = target(o->rd, RAX);
+    if (o->rs1 == 0) {
+        move_constant(a, to, o->imm);
+    } else if (!o->imm) {
+        with_guest(a, 0x63, true, to, o->rs1);
+    } else if (pinned[o->rs1] >= 0) {
+        op_rm(a, 0x8d, false, to, pinned[o->rs1], o->imm);
+        sign_extend(a, to, to);
+    } else {
+        op_rm(a, 0x8b, false, to, MACHINE, place_of(o->rs1));
+        op_ri(a, ADD, false, to, o->imm);
+        sign_extend(a, to, to);
+    }
+    put(a, o->rd, to);
+}
+
+static void shift_constant(assembly *a, unsigned kind, bool wide, const operation *o) {
+    int to = target(o->rd, RAX);
+    get(a, to, o->rs1);
+    shift(a, kind, wide, to, (unsigned)o->imm);
+    if (!wide) sign_extend(a, to, to);
+    put(a, o->rd, to);
+}
+
+static void shift_variable(assembly *a, unsigned kind, bool wide, const operation *o) {
+    get(a, RCX, o->rs2);
+    get(a, RAX, o->rs1);
+    rex(a, wide, 0, 0, RAX);
+    byte(a, 0xd3);
+    modrm(a, 3, (int)kind, RAX);
+    if (!wide) sign_extend(a, RAX, RAX);
+    put(a, o->rd, RAX);
+}
+
+void set_register_if(assembly *a, unsigned condition, unsigned rd) {
+    byte(a, 0x0f); // setcc al
+    byte(a, 0x90 | condition);
+    modrm(a, 3, 0, RAX);
+    int to = target(rd, RAX);
+    two_rr(a, 0xb6, false, to, RAX);
+    put(a, rd, to);
+}
+
+static void set_less(assembly *a, unsigned condition, const operation *o) {
+    int left = use(a, o->rs1, RAX);
+    with_guest(a, CMP, true, left, o->rs2);
+    set_register_if(a, condition, o->rd);
+}
+
+static void set_less_constant(assembly *a, unsigned condition, const operation *o) {
+    int left = use(a, o->rs1, RAX);
+    op_ri(a, CMP, true, left, o->imm);
+    set_register_if(a, condition, o->rd);
+}
+
+static void multiply(assembly *a, bool wide, const operation *o) {
+    int to = target(o->rd, RAX);
+    unsigned left = o->rs1, right = o->rs2;
+    if (o->rd == right) left = o->rs2, right = o->rs1;
+    get(a, to, left);
+    if (pinned[right] >= 0)
+        two_rr(a, 0xaf, wide, to, pinned[right]);
+    else
+        two_rm(a, 0xaf, wide, to, MACHINE, place_of(right));
+    if (!wide) sign_extend(a, to, to);
+    put(a, o->rd, to);
+}
+
+static void unary(assembly *a, unsigned extension, bool wide, int rm) { // neg 3, mul 4, imul 5, div 6, idiv 7
+    rex(a, wide, 0, 0, rm);
+    byte(a, 0xf7);
+    modrm(a, 3, (int)extension, rm);
+}
+
+static void multiply_high(assembly *a, unsigned extension, bool mixed, const operation *o) {
+    get(a, RAX, o->rs1);
+    get(a, RCX, o->rs2);
+    unary(a, extension, true, RCX);
+    if (mixed) {
+        get(a, RAX, o->rs1);
+        shift(a, SAR, true, RAX, 63);
+        op_rr(a, AND, true, RAX, RCX);
+        op_rr(a, SUB, true, RDX, RAX);
+    }
+    put(a, o->rd, RDX);
+}
+
+static void divide(assembly *a, bool is_signed, bool wide, bool remainder, const operation *o) {
+    get(a, RCX, o->rs2);
+    get(a, RAX, o->rs1);
+    if (is_signed) {
+        op_rm(a, 0x8d, wide, RDX, RCX, 1);
+        op_ri(a, CMP, wide, RDX, 1); // neither 0 nor -1?
+    } else {
+        op_rr(a, 0x85, wide, RCX, RCX);
+    }
+    uint8_t *usual = short_jump(a, is_signed ? IF_A : IF_NE), *negated = NULL;
+    op_rr(a, 0x8b, true, RDX, RAX);
+    if (is_signed) {
+        unary(a, 3, wide, RAX); // neg
+        op_rr(a, 0x85, wide, RCX, RCX);
+        uint8_t *zero = short_jump(a, IF_E);
+        op_rr(a, XOR, false, RDX, RDX);
+        byte(a, 0xeb); // jmp
+        negated = a->at++;
+        land(a, zero);
+    }
+    op_ri(a, OR, true, RAX, -1);
+    byte(a, 0xeb);
+    uint8_t *by_zero = a->at++;
+    land(a, usual);
+    if (is_signed) {
+        rex(a, wide, 0, 0, 0); // cqo, cdq
+        byte(a, 0x99);
+    } else {
+        op_rr(a, XOR, false, RDX, RDX);
+    }
+    unary(a, is_signed ? 7 : 6, wide, RCX);
+    land(a, by_zero);
+    if (negated) land(a, negated);
+    int result = remainder ? RDX : RAX;
+    if (!wide) sign_extend(a, result, result);
+    put(a, o->rd, result);
+}
+
+// memory
+
+// rax = address; rcx = offset of its TLB entry in the bank. Leaves unless the entry's tag says that it may.
+void probe_tlb(assembly *a, unsigned rs1, int32_t offset, unsigned bytes, size_t tag, bool aligned) {
+    if (rs1 && pinned[rs1] >= 0) {
+        if (offset)
+            op_rm(a, 0x8d, true, RAX, pinned[rs1], offset);
+        else
+            move(a, RAX, pinned[rs1]);
+    } else {
+        get(a, RAX, rs1);
+        if (offset) op_ri(a, ADD, true, RAX, offset);
+    }
+    op_rr(a, 0x8b, false, RCX, RAX);
+    shift(a, SHR, false, RCX, PAGE_SHIFT - 5);
+    if (aligned)
+        op_rr(a, 0x8b, true, RDX, RAX);
+    else
+        op_rm(a, 0x8d, true, RDX, RAX, (int32_t)bytes - 1); // the last byte must be in the page, too
+    op_ri(a, AND, false, RCX, (TLB_ENTRIES - 1) << 5);
+    op_ri(a, AND, true, RDX, -PAGE_BYTES | (aligned ? (int32_t)bytes - 1 : 0));
+    op_indexed(a, CMP, RDX, TLB, RCX, (int)tag);
+    side_if(a, IF_NE);
+}
+_Static_assert(sizeof(tlb_entry) == 32, "the probe computes its place by a shift");
+
+void address_on_host(assembly *a) { // rax = where the data are
+    op_indexed(a, ADD, RAX, TLB, RCX, offsetof(tlb_entry, addend));
+}
+
+static void load_from(assembly *a, unsigned opcode, int to, int base) {
+    run_site(a);
+    switch (opcode) {
+    case OP_lb: two_rm(a, 0xbe, true, to, base, 0); break;
+    case OP_lh: two_rm(a, 0xbf, true, to, base, 0); break;
+    case OP_lbu: two_rm(a, 0xb6, false, to, base, 0); break;
+    case OP_lhu: two_rm(a, 0xb7, false, to, base, 0); break;
+    case OP_lw: op_rm(a, 0x63, true, to, base, 0); break;
+    case OP_lwu: op_rm(a, 0x8b, false, to, base, 0); break;
+    default: op_rm(a, 0x8b, true, to, base, 0);
+    }
+}
+
+static void load(assembly *a, unsigned opcode, unsigned bytes, const operation *o) {
+    probe_tlb(a, o->rs1, o->imm, bytes, offsetof(tlb_entry, read), false);
+    address_on_host(a);
+    int to = target(o->rd, RAX);
+    load_from(a, opcode, to, RAX);
+    put(a, o->rd, to);
+}
+
+static void store_to(assembly *a, unsigned bytes, int value, int base) {
+    run_site(a);
+    if (bytes == 2) byte(a, 0x66);
+    op_rm(a, bytes == 1 ? 0x88 : 0x89, bytes == 8, value, base, 0);
+}
+
+static void store(assembly *a, unsigned bytes, const operation *o) {
+    probe_tlb(a, o->rs1, o->imm, bytes, offsetof(tlb_entry, write), false);
+    address_on_host(a);
+    int value = use(a, o->rs2, RCX);
+    store_to(a, bytes, value, RAX);
+}
+
+// atomics: only one hart, so it is enough that nothing comes between
+
+static void atomic_result(assembly *a, bool wide, unsigned rd, int from) {
+    int to = target(rd, from);
+    if (rd == 32) return;
+    if (wide)
+        move(a, to, from);
+    else
+        sign_extend(a, to, from);
+    put(a, rd, to);
+}
+
+static void atomic(assembly *a, unsigned opcode, bool wide, const operation *o) {
+    unsigned bytes = wide ? 8 : 4;
+    probe_tlb(a, o->rs1, 0, bytes, offsetof(tlb_entry, write), true);
+    address_on_host(a);
+    get(a, RCX, o->rs2);
+    run_site(a);
+    op_rm(a, 0x8b, wide, RDX, RAX, 0);
+    switch (opcode) {
+    case OP_amoadd_w:
+    case OP_amoadd_d: op_rr(a, ADD, wide, RCX, RDX); break;
+    case OP_amoxor_w:
+    case OP_amoxor_d: op_rr(a, XOR, wide, RCX, RDX); break;
+    case OP_amoand_w:
+    case OP_amoand_d: op_rr(a, AND, wide, RCX, RDX); break;
+    case OP_amoor_w:
+    case OP_amoor_d: op_rr(a, OR, wide, RCX, RDX); break;
+    default: {
+        unsigned keeps = opcode == OP_amomin_w || opcode == OP_amomin_d     ? IF_L
+                         : opcode == OP_amomax_w || opcode == OP_amomax_d   ? IF_G
+                         : opcode == OP_amominu_w || opcode == OP_amominu_d ? IF_B
+                         : opcode == OP_amomaxu_w || opcode == OP_amomaxu_d ? IF_A
+                                                                            : 16;
+        if (keeps == 16) break; // swap
+        op_rr(a, CMP, wide, RDX, RCX);
+        two_rr(a, 0x40 | keeps, wide, RCX, RDX);
+    }
+    }
+    op_rm(a, 0x89, wide, RCX, RAX, 0);
+    atomic_result(a, wide, o->rd, RDX);
+}
+
+// rcx = where the data are, rdx = the physical address
+static void to_physical(assembly *a) {
+    op_indexed(a, 0x8b, RDX, TLB, RCX, offsetof(tlb_entry, page));
+    op_indexed(a, 0x8b, RCX, TLB, RCX, offsetof(tlb_entry, addend));
+    op_rr(a, ADD, true, RCX, RAX);
+    shift(a, SHL, true, RDX, PAGE_SHIFT);
+    op_ri(a, AND, false, RAX, PAGE_BYTES - 1);
+    op_rr(a, OR, true, RDX, RAX);
+}
+
+static void reserve(assembly *a, bool wide, const operation *o) {
+    probe_tlb(a, o->rs1, 0, wide ? 8 : 4, offsetof(tlb_entry, read), true);
+    to_physical(a);
+    run_site(a);
+    op_rm(a, 0x8b, wide, RAX, RCX, 0);
+    op_rm(a, 0x89, true, RDX, MACHINE, FIELD(s.reservation));
+    atomic_result(a, wide, o->rd, RAX);
+}
+
+static void conditional(assembly *a, bool wide, const operation *o) {
+    probe_tlb(a, o->rs1, 0, wide ? 8 : 4, offsetof(tlb_entry, write), true);
+    to_physical(a);
+    int value = use(a, o->rs2, RAX);
+    op_rm(a, CMP, true, RDX, MACHINE, FIELD(s.reservation));
+    uint8_t *over = short_jump(a, IF_NE);
+    store_to(a, wide ? 8 : 4, value, RCX);
+    land(a, over);
+    rex(a, true, 0, 0, MACHINE); // mov qword […], -1
+    byte(a, 0xc7);
+    at_displacement(a, 0, MACHINE, FIELD(s.reservation));
+    word(a, ~0u);
+    set_register_if(a, IF_NE, o->rd);
+}
+
+// the table
+
+bool host_translates(unsigned opcode) {
+#    define YES(name) [OP_##name] = true
+    static const bool templates[OP_TOTAL] = {
+        YES(lui),       YES(auipc),     YES(jal),      YES(jalr),     YES(beq),       YES(bne),
+        YES(blt),       YES(bge),       YES(bltu),     YES(bgeu),     YES(lb),        YES(lh),
+        YES(lw),        YES(ld),        YES(lbu),      YES(lhu),      YES(lwu),       YES(sb),
+        YES(sh),        YES(sw),        YES(sd),       YES(addi),     YES(slti),      YES(sltiu),
+        YES(xori),      YES(ori),       YES(andi),     YES(slli),     YES(srli),      YES(srai),
+        YES(add),       YES(sub),       YES(sll),      YES(slt),      YES(sltu),      YES(xor),
+        YES(srl),       YES(sra),       YES(or),       YES(and),      YES(addiw),     YES(slliw),
+        YES(srliw),     YES(sraiw),     YES(addw),     YES(subw),     YES(sllw),      YES(srlw),
+        YES(sraw),      YES(mul),       YES(mulh),     YES(mulhsu),   YES(mulhu),     YES(div),
+        YES(divu),      YES(rem),       YES(remu),     YES(mulw),     YES(divw),      YES(divuw),
+        YES(remw),      YES(remuw),     YES(fence),    YES(lr_w),     YES(sc_w),      YES(amoswap_w),
+        YES(amoadd_w),  YES(amoxor_w),  YES(amoand_w), YES(amoor_w),  YES(amomin_w),  YES(amomax_w),
+        YES(amominu_w), YES(amomaxu_w), YES(lr_d),     YES(sc_d),     YES(amoswap_d), YES(amoadd_d),
+        YES(amoxor_d),  YES(amoand_d),  YES(amoor_d),  YES(amomin_d), YES(amomax_d),  YES(amominu_d),
+        YES(amomaxu_d),
+    };
+#    undef YES
+    return templates[opcode] || float_translates(opcode);
+}
+
+static void upper(assembly *a, const operation *o) {
+    int to = target(o->rd, RAX);
+    move_constant(a, to, o->imm);
+    put(a, o->rd, to);
+}
+
+static void upper_from_here(assembly *a, const operation *o) {
+    int to = target(o->rd, RAX);
+    page_offset(a, to, (int64_t)a->slot * 2 + o->imm);
+    put(a, o->rd, to);
+}
+
+static bool memory_operation(assembly *a, unsigned opcode, const operation *o) {
+    switch (opcode) {
+    case OP_lb:
+    case OP_lbu: load(a, opcode, 1, o); return true;
+    case OP_lh:
+    case OP_lhu: load(a, opcode, 2, o); return true;
+    case OP_lw:
+    case OP_lwu: load(a, opcode, 4, o); return true;
+    case OP_ld: load(a, opcode, 8, o); return true;
+    case OP_sb: store(a, 1, o); return true;
+    case OP_sh: store(a, 2, o); return true;
+    case OP_sw: store(a, 4, o); return true;
+    case OP_sd: store(a, 8, o); return true;
+    case OP_lr_w: reserve(a, false, o); return true;
+    case OP_lr_d: reserve(a, true, o); return true;
+    case OP_sc_w: conditional(a, false, o); return true;
+    case OP_sc_d: conditional(a, true, o); return true;
+    }
+    if (opcode < OP_lr_w || opcode > OP_amomaxu_d) return false;
+    atomic(a, opcode, opcode >= OP_lr_d, o);
+    return true;
+}
+
+void host_operation(assembly *a, unsigned opcode, const operation *o) {
+    if (float_operation(a, opcode, o) || memory_operation(a, opcode, o) || o->rd == 32) return;
+    switch (opcode) {
+    case OP_lui: upper(a, o); break;
+    case OP_auipc: upper_from_here(a, o); break;
+    case OP_addi: arithmetic_constant(a, ADD, o); break;
+    case OP_xori: arithmetic_constant(a, XOR, o); break;
+    case OP_ori: arithmetic_constant(a, OR, o); break;
+    case OP_andi: arithmetic_constant(a, AND, o); break;
+    case OP_slti: set_less_constant(a, IF_L, o); break;
+    case OP_sltiu: set_less_constant(a, IF_B, o); break;
+    case OP_slli: shift_constant(a, SHL, true, o); break;
+    case OP_srli: shift_constant(a, SHR, true, o); break;
+    case OP_srai: shift_constant(a, SAR, true, o); break;
+    case OP_add: arithmetic(a, ADD, true, true, o); break;
+    case OP_sub: arithmetic(a, SUB, true, false, o); break;
+    case OP_xor: arithmetic(a, XOR, true, true, o); break;
+    case OP_or: arithmetic(a, OR, true, true, o); break;
+    case OP_and: arithmetic(a, AND, true, true, o); break;
+    case OP_sll: shift_variable(a, SHL, true, o); break;
+    case OP_srl: shift_variable(a, SHR, true, o); break;
+    case OP_sra: shift_variable(a, SAR, true, o); break;
+    case OP_slt: set_less(a, IF_L, o); break;
+    case OP_sltu: set_less(a, IF_B, o); break;
+    case OP_addiw: add_word(a, o); break;
+    case OP_slliw: shift_constant(a, SHL, false, o); break;
+    case OP_srliw: shift_constant(a, SHR, false, o); break;
+    case OP_sraiw: shift_constant(a, SAR, false, o); break;
+    case OP_addw: arithmetic(a, ADD, false, true, o); break;
+    case OP_subw: arithmetic(a, SUB, false, false, o); break;
+    case OP_sllw: shift_variable(a, SHL, false, o); break;
+    case OP_srlw: shift_variable(a, SHR, false, o); break;
+    case OP_sraw: shift_variable(a, SAR, false, o); break;
+    case OP_mul: multiply(a, true, o); break;
+    case OP_mulw: multiply(a, false, o); break;
+    case OP_mulh: multiply_high(a, 5, false, o); break;
+    case OP_mulhu: multiply_high(a, 4, false, o); break;
+    case OP_mulhsu: multiply_high(a, 4, true, o); break;
+    case OP_div: divide(a, true, true, false, o); break;
+    case OP_divu: divide(a, false, true, false, o); break;
+    case OP_rem: divide(a, true, true, true, o); break;
+    case OP_remu: divide(a, false, true, true, o); break;
+    case OP_divw: divide(a, true, false, false, o); break;
+    case OP_divuw: divide(a, false, false, false, o); break;
+    case OP_remw: divide(a, true, false, true, o); break;
+    case OP_remuw: divide(a, false, false, true, o); break;
+    }
+}
+
+// the ways in and out
+
+static const uint8_t saved[] = {RBX, RBP, R12, R13, R14, R15};
+
+static void stack(assembly *a, unsigned op, int reg) { // push 50, pop 58
+    rex(a, false, 0, 0, reg);
+    byte(a, op | (unsigned)(reg & 7));
+}
+
+// int enter(machine *, code, tlb): the arguments are in rdi, rsi, rdx
+static void way_in(assembly *a) {
+    for (unsigned i = 0; i < sizeof saved; i++) stack(a, 0x50, saved[i]);
+    op_rm(a, 0x8d, true, MACHINE, RDI, BIAS);
+    move(a, RAX, RSI);
+    move(a, TLB, RDX);
+    for (unsigned i = 0; i < sizeof pinned_registers; i++)
+        op_rm(a, 0x8b, true, pinned[pinned_registers[i]], MACHINE, place_of(pinned_registers[i]));
+    op_rm(a, 0x8b, false, BUDGET, MACHINE, FIELD(budget));
+    byte(a, 0xff); // jmp rax
+    modrm(a, 3, 4, RAX);
+}
+
+// rax = pc, edx = why
+static void way_out(assembly *a) {
+    op_rm(a, 0x89, true, RAX, MACHINE, FIELD(s.pc));
+    sign_extend(a, BUDGET, BUDGET);
+    op_rm(a, 0x89, true, BUDGET, MACHINE, FIELD(budget));
+    for (unsigned i = 0; i < sizeof pinned_registers; i++)
+        op_rm(a, 0x89, true, pinned[pinned_registers[i]], MACHINE, place_of(pinned_registers[i]));
+    float_way_out(a);
+    op_rr(a, 0x8b, false, RAX, RDX);
+    for (unsigned i = sizeof saved; i-- > 0;) stack(a, 0x58, saved[i]);
+    byte(a, 0xc3);
+}
+
+static uint32_t here(const assembly *a) { return (uint32_t)(a->at - a->cache->writable); }
+
+bool host_start(codecache *c) {
+    assembly a;
+    a.cache = c, a.at = c->writable;
+    // place 0 is where pages say they have no translation: rax is the offset in the page
+    op_rm(&a, ADD, true, RAX, MACHINE, FIELD(page));
+    c->leave_address = here(&a);
+    move_constant(&a, RDX, LEAVE_PLAIN);
+    uint32_t out = here(&a);
+    way_out(&a);
+    for (unsigned kind = 0; kind < LEAVE_FLOAT; kind++) { // eax is slot and what to give back
+        c->leave[kind] = here(&a);
+        op_rr(&a, 0x8b, false, RCX, RAX);
+        shift(&a, SHR, false, RCX, 16);
+        op_rr(&a, ADD, false, BUDGET, RCX);
+        two_rr(&a, 0xb7, false, RAX, RAX);
+        op_rr(&a, ADD, false, RAX, RAX);
+        op_rm(&a, ADD, true, RAX, MACHINE, FIELD(page));
+        move_constant(&a, RDX, kind);
+        jump_away(&a, -1, out);
+    }
+    c->enter = here(&a);
+    way_in(&a);
+    c->enter_float = here(&a);
+    float_way_in(&a);
+    c->first = (here(&a) + 63) & ~63u;
+    return true;
+}
+
+void host_unspill(machine *m, const uint64_t *registers) {
+    for (unsigned i = 0; i < sizeof pinned_registers; i++)
+        m->s.x[pinned_registers[i]] = registers[pinned[pinned_registers[i]]];
+    m->budget = (int32_t)registers[BUDGET];
+    host_unspill_floats(m, registers);
+}
+
+#endif
