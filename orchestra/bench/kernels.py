@@ -14,6 +14,7 @@ from orchestra.machine import Boot, Devices, Halted, Image, Machine, MachineConf
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from orchestra.machine import Engine
     from orchestra.machine.stop import Stop
 
 __all__ = [
@@ -92,9 +93,9 @@ def kernel_config(elf: Path, code: Path | None) -> MachineConfig:
     return MachineConfig(ram=Ram(RAM_LENGTH), boot=boot, devices=Devices(rng=False))
 
 
-def run_machine(config: MachineConfig) -> Measured:
+def run_machine(config: MachineConfig, engine: Engine = "auto") -> Measured:
     """Run a machine until it powers itself off; only running is timed."""
-    with Machine.create(config) as machine:
+    with Machine.create(config, engine=engine) as machine:
         began = process_time()
         stop: Stop = machine.run(max_cycles=LONGEST_CYCLES)
         seconds = process_time() - began

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestra.cli.attend import Stopped
-from orchestra.cli.options import Json, examples
+from orchestra.cli.options import EngineKind, Json, examples
 from orchestra.cli.output import emit, note
 from orchestra.cli.progress import on_terminal
 from orchestra.errors import BadConfig
@@ -37,12 +37,6 @@ class ClockKind(StrEnum):
 
     WALL = "wall"
     CPU = "cpu"
-
-
-class EngineKind(StrEnum):
-    """What executes guests."""
-
-    INTERPRETER = "interpreter"
 
 
 bench_app = typer.Typer(rich_markup_mode=None)
@@ -134,9 +128,7 @@ class PeerKind(StrEnum):
     )
 )
 def cpu(
-    engine: Annotated[
-        EngineKind, typer.Option(help="What executes the guests.")
-    ] = EngineKind.INTERPRETER,
+    engine: Annotated[EngineKind, typer.Option(help="What executes the guests.")] = EngineKind.AUTO,
     against: Annotated[
         PeerKind | None, typer.Option(help="Run the same guests there, in turns.")
     ] = None,

@@ -29,6 +29,7 @@ __all__ = [
     "DiscardTorn",
     "Drives",
     "Durable",
+    "EngineKind",
     "Firmware",
     "Hex",
     "Initrd",
@@ -52,6 +53,14 @@ __all__ = [
 ]
 
 ELF_MAGIC = b"\x7fELF"
+
+
+class EngineKind(StrEnum):
+    """What executes guests; auto translates what is run often."""
+
+    AUTO = "auto"
+    INTERPRETER = "interpreter"
+    TRANSLATOR = "translator"
 
 
 class StorageKind(StrEnum):

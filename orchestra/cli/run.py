@@ -18,6 +18,7 @@ from orchestra.cli.options import (
     CyclesPerTick,
     DiscardTorn,
     Drives,
+    EngineKind,
     Firmware,
     Initrd,
     Json,
@@ -154,6 +155,9 @@ def run(
             "(that of programs; with backing they run in a temporary folder)."
         ),
     ] = None,
+    engine: Annotated[
+        EngineKind, typer.Option(help="What executes the guest; no guest can tell.")
+    ] = EngineKind.AUTO,
     signature: Annotated[
         Path | None,
         typer.Option(
@@ -220,6 +224,7 @@ def run(
             made = _config_of(options)
             elf = made.boot.elf
             machine = stack.enter_context(_create(made, storage, reserved(reserve)))
+        machine.engine = engine.value
         symbols = signature_range(elf) if signature is not None else None
         lines = stack.enter_context(trace.open("w")) if trace is not None else None
         attendant = stack.enter_context(Attendant())

@@ -3,9 +3,10 @@
 config    what a machine is made of        layout, boot, image   where everything goes
 machine   the face                         view, delta, record   files <-> layers
 stop      why a run returned               request               one question to a guest
-_core     the only speaker to core/, the C interpreter
+_core     the only speaker to core/, interpreter and translator in C
 """
 
+from ._core import Engine
 from .config import (
     Boot,
     Devices,
@@ -33,6 +34,7 @@ __all__ = [
     "ConsoleOutput",
     "Devices",
     "Drive",
+    "Engine",
     "Event",
     "Halted",
     "Idle",

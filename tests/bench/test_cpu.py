@@ -132,7 +132,7 @@ def test_what_booting_takes_is_not_counted_to_a_load(monkeypatch, tmp_path):
     monkeypatch.setattr(
         cpu,
         "run_machine",
-        lambda _: Measured(seconds[run["name"]][0], ours * len(run["name"]), b"= x"),
+        lambda *_: Measured(seconds[run["name"]][0], ours * len(run["name"]), b"= x"),
     )
     monkeypatch.setattr(
         cpu, "run_qemu_linux", lambda _: Measured(seconds[run["name"]][1], 0, b"= x")
@@ -160,7 +160,7 @@ def test_without_qemu_the_package_is_named(monkeypatch, call):
 
 
 def test_the_command_prints_json_and_says_which_rows_are_below_their_lines(call, monkeypatch):
-    monkeypatch.setitem(LINES["interpreter"], "fib", 1e9)
+    monkeypatch.setitem(LINES["auto"], "fib", 1e9)
     arguments = ["--against", "qemu", "--rows", "fib", "--runs", 1, "--scale", SCALE]
     status, out, err = call("bench", "cpu", *arguments, "--json")
     assert status == 1
