@@ -24,6 +24,7 @@ __all__ = [
 
 PAGE = 4096
 
+_WRITE_BYTES = 1 << 20  # at a time
 _STAT_BLOCK_BYTES = 512  # what st_blocks counts, on every file system (stat(2))
 _WITHOUT_HOLES = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
@@ -59,16 +60,30 @@ def punch_hole(fd: int, offset: int, length: int) -> bool:
 
 
 def write_at(path: Path | str, parts: Iterable[tuple[int, bytes | memoryview]]) -> None:
-    """Write each (offset, bytes) into an existing file, all of them."""
+    """Write each (offset, bytes) into an existing file, all of them; neighbours together."""
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        for start, data in parts:
+        for start, data in _joined(parts):
             offset, view = start, memoryview(data)
             while view:
                 written = os.pwrite(fd, view, offset)
                 offset, view = offset + written, view[written:]
     finally:
         os.close(fd)
+
+
+def _joined(parts: Iterable[tuple[int, bytes | memoryview]]) -> Iterator[tuple[int, bytearray]]:
+    """Put what follows one another together, up to some length."""
+    start, together = 0, bytearray()
+    for offset, data in parts:
+        if together and (offset != start + len(together) or len(together) >= _WRITE_BYTES):
+            yield start, together
+            together = bytearray()
+        if not together:
+            start = offset
+        together += data
+    if together:
+        yield start, together
 
 
 def data_segments(fd: int) -> Iterator[tuple[int, int]]:

@@ -55,6 +55,7 @@ def compact_machine(directory: Path | str, *, wait_seconds: float | None = 0) ->
             raise MachineTorn(directory, f"its own, sealed at cycle {record.cycle}")
         before = _layer_bytes(directory, record.deltas)
         compacted, pages = record, 0
+        _sweep(directory, record)
         if len(record.deltas) > 1:
             compacted, pages = _merge(directory, record)
             _sweep(directory, compacted)
@@ -63,7 +64,6 @@ def compact_machine(directory: Path | str, *, wait_seconds: float | None = 0) ->
 
 
 def _merge(directory: Path, record: Record) -> tuple[Record, int]:
-    _sweep(directory, record)
     path = directory / merged_name(record.deltas)
     view = view_of_folder(directory, record, []).acquire()
     try:
@@ -98,7 +98,8 @@ def merged_name(deltas: tuple[str, ...]) -> str:
 
 
 def _sweep(directory: Path, record: Record) -> None:
-    """Delete layers that the record does not name: merged ones, and those of a killed process."""
+    """Delete layers that the record does not name, and what else a killed process left."""
+    folder.sweep(directory)
     for path in directory.glob("*.delta"):
         if path.name not in record.deltas:
             with suppress(OSError):

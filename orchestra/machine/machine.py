@@ -602,3 +602,4 @@ def _check_torn(
     if storage == "backing":
         for path in left:
             path.unlink()
+        folder.sweep(directory)
