@@ -50,6 +50,7 @@ bool codecache_enter(machine *m) {
     }
     m->code = c->executable;
     m->float_control = FLOAT_CONTROL;
+    m->help = translation_help;
     return m->in_cache = may;
 }
 

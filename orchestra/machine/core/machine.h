@@ -333,9 +333,13 @@ enum {
     LEAVE_PLAIN, // at an address that has no translation yet
     LEAVE_SIDE,  // at an operation that the interpreter must do
     LEAVE_TAIL,  // at a block that does not fit into the budget
-    LEAVE_FLOAT, // not, if floats may be computed with here; else as LEAVE_SIDE
+    LEAVE_NOW,   // after an operation that says so
+
+    CALL_FLOAT,  // does not leave if floats may be computed with here
+    CALL_ACCESS, // does not leave if translation_help can load or store
+    CALL_SYSTEM, // or do this instruction
 };
-enum { FORM_NONE = 0xffff, BLOCK_DONE = 0xff };
+enum { FORM_NONE = 0xffff, BLOCK_DONE = 0xff, HELP_SYSTEM = 0x8000 };
 // registers of the host at a fault: integer ones by number; on x86-64 mxcsr; the lower halves of the others
 enum { HOST_PC = 32, HOST_FLOAT_STATUS, HOST_FLOAT, HOST_REGISTERS = HOST_FLOAT + 32 };
 
@@ -370,13 +374,13 @@ struct codecache { // in memory that a forked child finds zeroed: its parent goe
     uint32_t first, hot, cold, top; // code grows up from `first`, what is rarely run down from `top`
     uint32_t users;                 // machines that are running
     uint32_t full;                  // to be emptied once nobody is running
-    uint32_t enter, enter_float, leave[LEAVE_FLOAT], leave_address;
+    uint32_t enter, enter_float, help, leave[LEAVE_NOW], leave_address;
     code_site *sites; // ascending
     uint32_t site_count, site_capacity;
 };
 
-typedef struct { // a host jump of the run under way
-    uint32_t place;
+typedef struct {            // a host jump of the run under way
+    uint32_t place, resume; // where to go on after CALL_…
     uint16_t slot;
     uint8_t kind, done;
     uint16_t block;
@@ -394,7 +398,7 @@ typedef struct { // a run of blocks that is being translated
         uint32_t entry;
         uint16_t slot, length; // in instructions
     } blocks[RUN_BLOCKS];
-    unsigned jump_count, site_count, block_count, first_site;
+    unsigned jump_count, site_count, block_count, first_site, access;
     unsigned slot, slots, done; // of the instruction under way
     bool float_ready;           // checked in this block
 } assembly;
@@ -414,6 +418,8 @@ void hot_forget(code_page *page, unsigned slot);
 void hot_renew(codecache *c, code_page *page);
 void run_jump_to(assembly *a, unsigned kind, unsigned slot);
 void run_site(assembly *a);
+void run_resume(assembly *a, unsigned jump);
+int translation_help(machine *m, uint32_t where);
 
 // translate_x86_64.c, translate_aarch64.c: the templates
 
@@ -488,7 +494,8 @@ const char *csr_name(unsigned number);                     // NULL: no such CSR
 int csr_number(const char *name);                          // -1: no such CSR
 uint64_t interrupts_pending(const machine *m);             // mip with the wires
 void trap_enter(machine *m, uint64_t cause, uint64_t value);
-bool trap_interrupt(machine *m); // takes the most urgent enabled interrupt, if any
+uint64_t interrupts_enabled(const machine *m); // those that would be taken now
+bool trap_interrupt(machine *m);               // takes the most urgent enabled interrupt, if any
 bool trap_return(machine *m, unsigned from);
 
 // devices/
@@ -563,7 +570,10 @@ struct machine {
     uint64_t page;            // translated code: the virtual address of the page it is in
     const fetch_entry *fetch; // translated code: where pages of this privilege are looked up
     const uint8_t *code;      // translated code: place 0
+    tlb_entry *bank;          // translated code: of this mode
+    int (*help)(machine *m, uint32_t where);
     uint32_t float_status, float_control, host_float_control;
+    bool float_again; // translated code: load them again after a call
     bool float_ready; // translated code: floats are in host registers
     int cause;        // of the trap under way
     uint64_t value;   // and its mtval
@@ -585,6 +595,7 @@ struct machine {
 
 uint64_t cycle_now(const machine *m);
 void interpret(machine *m);
+bool system_operation(machine *m, const operation *d, unsigned opcode, uint64_t pc); // false: it traps
 
 // machine.c, run.c, disassemble.c: calls that touch guest memory take one argument, so that a guard can make
 // them

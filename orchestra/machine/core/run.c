@@ -122,6 +122,48 @@ static outcome system_csrrci(machine *m, const operation *d, uint64_t pc) {
     return csr_change(m, d, true, d->rs1 != 0, d->rs1, 2);
 }
 
+// One SYSTEM instruction for translated code; what it leads to is in m->attention.
+bool system_operation(machine *m, const operation *d, unsigned opcode, uint64_t pc) {
+    static outcome (*const functions[OP_COUNT])(machine *, const operation *, uint64_t) = {
+#define ALU(...)                                         NULL
+#define ALU_NONE(...)                                    NULL
+#define JUMP(...)                                        NULL
+#define JUMP_REGISTER(...)                               NULL
+#define BRANCH(...)                                      NULL
+#define LOAD(...)                                        NULL
+#define STORE(...)                                       NULL
+#define FLOAT_LOAD(...)                                  NULL
+#define FLOAT_STORE(...)                                 NULL
+#define RESERVE(...)                                     NULL
+#define CONDITIONAL(...)                                 NULL
+#define ATOMIC(...)                                      NULL
+#define FLOAT_S(...)                                     NULL
+#define FLOAT_D(...)                                     NULL
+#define FLOAT_X(...)                                     NULL
+#define SYSTEM(function)                                 function
+#define OP(name, format, match, mask, operands, meaning) [OP_##name] = meaning,
+#include "isa.def"
+#undef OP
+#undef ALU
+#undef ALU_NONE
+#undef JUMP
+#undef JUMP_REGISTER
+#undef BRANCH
+#undef LOAD
+#undef STORE
+#undef FLOAT_LOAD
+#undef FLOAT_STORE
+#undef RESERVE
+#undef CONDITIONAL
+#undef ATOMIC
+#undef FLOAT_S
+#undef FLOAT_D
+#undef FLOAT_X
+#undef SYSTEM
+    };
+    return functions[opcode] && functions[opcode](m, d, pc) == GO_NEXT;
+}
+
 // the interpreter
 
 #define A           x[d->rs1]
@@ -434,6 +476,7 @@ warm : { // entered with its charge, as any operation is
     int left = translation_run(m, entry, tlb);
     budget = m->budget;
     target = m->s.pc;
+    if (left == LEAVE_NOW) goto leave_at_pc;
     if (left == LEAVE_TAIL) translating = false;
     const fetch_entry *f = &fetch[target >> PAGE_SHIFT & (FETCH_ENTRIES - 1)];
     if (unlikely(f->tag != (target & ~4095ull))) goto fetch_target;

@@ -10,8 +10,17 @@
 // What a jump of the host does: `slot` is where it goes or where the interpreter goes on.
 void run_jump_to(assembly *a, unsigned kind, unsigned slot) {
     uint32_t place = (uint32_t)(a->at - a->cache->writable);
-    a->jumps[a->jump_count++] =
-        (run_jump){place, (uint16_t)slot, (uint8_t)kind, (uint8_t)a->done, (uint16_t)(a->block_count - 1)};
+    a->jumps[a->jump_count++] = (run_jump){.place = place,
+                                           .resume = place + 4,
+                                           .slot = (uint16_t)slot,
+                                           .kind = (uint8_t)kind,
+                                           .done = (uint8_t)a->done,
+                                           .block = (uint16_t)(a->block_count - 1)};
+}
+
+// That jump's call comes back to here.
+void run_resume(assembly *a, unsigned jump) {
+    a->jumps[jump].resume = (uint32_t)(a->at - a->cache->writable);
 }
 
 // The host instruction that comes now may fault.
@@ -95,6 +104,7 @@ static int instruction_at(assembly *a, unsigned slot, unsigned form) {
         return JUMPS;
     }
     host_operation(a, opcode, o);
+    if (instructions[opcode].ends_block) a->float_ready = false; // it may have been switched off
     a->done++;
     a->slot = after;
     return GOES_ON;
@@ -151,7 +161,7 @@ static void finish_jumps(assembly *a) {
                             : j->kind == LEAVE_TAIL ? a->blocks[j->block].length
                             : j->done == BLOCK_DONE ? 0
                                                     : a->blocks[j->block].length - j->done;
-            target = host_stub(a->cache, j->kind, j->slot, back, j->place + 4);
+            target = host_stub(a->cache, j->kind, j->slot, back, j->resume);
             if (j->kind == LEAVE_PLAIN) add_link(a->page->hot, j->place, j->slot);
         }
         host_aim(a->cache, j->place, target);
@@ -223,6 +233,7 @@ int translation_run(machine *m, uint32_t entry, tlb_entry *tlb) {
     int (*enter)(machine *, const uint8_t *, tlb_entry *);
     const uint8_t *code = c->executable + c->enter;
     memcpy(&enter, &code, sizeof enter);
+    m->bank = tlb;
     int left = enter(m, c->executable + entry, tlb);
     if (m->float_ready) host_gather_flags(m, m->float_status);
     return left;

@@ -5,12 +5,7 @@
 
 // jumps
 
-void host_jump(assembly *a, unsigned slot) {
-    stay_in_line(a, 1);
-    byte(a, 0xe9);
-    run_jump_to(a, LEAVE_PLAIN, slot);
-    a->at += 4;
-}
+void host_jump(assembly *a, unsigned slot) { jump_always(a, LEAVE_PLAIN, slot); }
 
 static void jump_away(assembly *a, int condition, uint32_t place) { // condition -1: always
     if (condition >= 0) byte(a, 0x0f);
@@ -122,17 +117,22 @@ void host_charge(assembly *a, uint32_t entry, unsigned instructions) {
 }
 
 uint32_t host_stub(codecache *c, unsigned kind, unsigned slot, unsigned back, uint32_t resume) {
-    c->cold -= kind == LEAVE_FLOAT ? 21 : 10;
+    bool helps = kind == CALL_ACCESS || kind == CALL_SYSTEM;
+    c->cold -= kind == CALL_FLOAT ? 21 : helps ? 15 : 10;
     assembly a;
     a.cache = c, a.at = c->writable + c->cold;
-    if (kind == LEAVE_FLOAT) { // call enter_float; je resume
+    if (kind == CALL_FLOAT) { // call enter_float; je resume
         byte(&a, 0xe8);
         word(&a, c->enter_float - (c->cold + 5));
         jump_away(&a, IF_E, resume);
     }
     byte(&a, 0xb8); // mov eax, …
-    word(&a, slot | back << 16);
-    jump_away(&a, -1, c->leave[kind == LEAVE_FLOAT ? LEAVE_SIDE : kind]);
+    word(&a, slot | back << 16 | (kind == CALL_SYSTEM ? HELP_SYSTEM : 0));
+    if (helps) { // call help; jmp resume
+        byte(&a, 0xe8);
+        word(&a, c->help - (uint32_t)(a.at + 4 - c->writable));
+    }
+    jump_away(&a, -1, helps ? resume : c->leave[kind == CALL_FLOAT ? LEAVE_SIDE : kind]);
     return c->cold;
 }
 
@@ -323,8 +323,12 @@ void probe_tlb(assembly *a, unsigned rs1, int32_t offset, unsigned bytes, size_t
     op_ri(a, AND, false, RCX, (TLB_ENTRIES - 1) << 5);
     op_ri(a, AND, true, RDX, -PAGE_BYTES | (aligned ? (int32_t)bytes - 1 : 0));
     op_indexed(a, CMP, RDX, TLB, RCX, (int)tag);
-    side_if(a, IF_NE);
+    a->access = a->jump_count;
+    jump_if(a, IF_NE, aligned ? LEAVE_SIDE : CALL_ACCESS, a->slot);
 }
+
+void access_done(assembly *a) { run_resume(a, a->access); }
+
 _Static_assert(sizeof(tlb_entry) == 32, "the probe computes its place by a shift");
 
 void address_on_host(assembly *a) { // rax = where the data are
@@ -350,6 +354,7 @@ static void load(assembly *a, unsigned opcode, unsigned bytes, const operation *
     int to = target(o->rd, RAX);
     load_from(a, opcode, to, RAX);
     put(a, o->rd, to);
+    access_done(a);
 }
 
 static void store_to(assembly *a, unsigned bytes, int value, int base) {
@@ -363,6 +368,7 @@ static void store(assembly *a, unsigned bytes, const operation *o) {
     address_on_host(a);
     int value = use(a, o->rs2, RCX);
     store_to(a, bytes, value, RAX);
+    access_done(a);
 }
 
 // atomics: only one hart, so it is enough that nothing comes between
@@ -447,21 +453,22 @@ static void conditional(assembly *a, bool wide, const operation *o) {
 bool host_translates(unsigned opcode) {
 #    define YES(name) [OP_##name] = true
     static const bool templates[OP_TOTAL] = {
-        YES(lui),       YES(auipc),     YES(jal),      YES(jalr),     YES(beq),       YES(bne),
-        YES(blt),       YES(bge),       YES(bltu),     YES(bgeu),     YES(lb),        YES(lh),
-        YES(lw),        YES(ld),        YES(lbu),      YES(lhu),      YES(lwu),       YES(sb),
-        YES(sh),        YES(sw),        YES(sd),       YES(addi),     YES(slti),      YES(sltiu),
-        YES(xori),      YES(ori),       YES(andi),     YES(slli),     YES(srli),      YES(srai),
-        YES(add),       YES(sub),       YES(sll),      YES(slt),      YES(sltu),      YES(xor),
-        YES(srl),       YES(sra),       YES(or),       YES(and),      YES(addiw),     YES(slliw),
-        YES(srliw),     YES(sraiw),     YES(addw),     YES(subw),     YES(sllw),      YES(srlw),
-        YES(sraw),      YES(mul),       YES(mulh),     YES(mulhsu),   YES(mulhu),     YES(div),
-        YES(divu),      YES(rem),       YES(remu),     YES(mulw),     YES(divw),      YES(divuw),
-        YES(remw),      YES(remuw),     YES(fence),    YES(lr_w),     YES(sc_w),      YES(amoswap_w),
-        YES(amoadd_w),  YES(amoxor_w),  YES(amoand_w), YES(amoor_w),  YES(amomin_w),  YES(amomax_w),
-        YES(amominu_w), YES(amomaxu_w), YES(lr_d),     YES(sc_d),     YES(amoswap_d), YES(amoadd_d),
-        YES(amoxor_d),  YES(amoand_d),  YES(amoor_d),  YES(amomin_d), YES(amomax_d),  YES(amominu_d),
-        YES(amomaxu_d),
+        YES(lui),       YES(auipc),     YES(jal),        YES(jalr),     YES(beq),       YES(bne),
+        YES(blt),       YES(bge),       YES(bltu),       YES(bgeu),     YES(lb),        YES(lh),
+        YES(lw),        YES(ld),        YES(lbu),        YES(lhu),      YES(lwu),       YES(sb),
+        YES(sh),        YES(sw),        YES(sd),         YES(addi),     YES(slti),      YES(sltiu),
+        YES(xori),      YES(ori),       YES(andi),       YES(slli),     YES(srli),      YES(srai),
+        YES(add),       YES(sub),       YES(sll),        YES(slt),      YES(sltu),      YES(xor),
+        YES(srl),       YES(sra),       YES(or),         YES(and),      YES(addiw),     YES(slliw),
+        YES(srliw),     YES(sraiw),     YES(addw),       YES(subw),     YES(sllw),      YES(srlw),
+        YES(sraw),      YES(mul),       YES(mulh),       YES(mulhsu),   YES(mulhu),     YES(div),
+        YES(divu),      YES(rem),       YES(remu),       YES(mulw),     YES(divw),      YES(divuw),
+        YES(remw),      YES(remuw),     YES(fence),      YES(lr_w),     YES(sc_w),      YES(amoswap_w),
+        YES(amoadd_w),  YES(amoxor_w),  YES(amoand_w),   YES(amoor_w),  YES(amomin_w),  YES(amomax_w),
+        YES(amominu_w), YES(amomaxu_w), YES(lr_d),       YES(sc_d),     YES(amoswap_d), YES(amoadd_d),
+        YES(amoxor_d),  YES(amoand_d),  YES(amoor_d),    YES(amomin_d), YES(amomax_d),  YES(amominu_d),
+        YES(amomaxu_d), YES(csrrw),     YES(csrrwi),     YES(csrrs),    YES(csrrsi),    YES(csrrc),
+        YES(csrrci),    YES(fence_i),   YES(sfence_vma),
     };
 #    undef YES
     return templates[opcode] || float_translates(opcode);
@@ -503,6 +510,10 @@ static bool memory_operation(assembly *a, unsigned opcode, const operation *o) {
 }
 
 void host_operation(assembly *a, unsigned opcode, const operation *o) {
+    if (instructions[opcode].ends_block) {
+        jump_always(a, CALL_SYSTEM, a->slot);
+        return;
+    }
     if (float_operation(a, opcode, o) || memory_operation(a, opcode, o) || o->rd == 32) return;
     switch (opcode) {
     case OP_lui: upper(a, o); break;
@@ -560,29 +571,56 @@ static void stack(assembly *a, unsigned op, int reg) { // push 50, pop 58
     byte(a, op | (unsigned)(reg & 7));
 }
 
+static void spill(assembly *a) {
+    sign_extend(a, BUDGET, BUDGET);
+    op_rm(a, 0x89, true, BUDGET, MACHINE, FIELD(budget));
+    for (unsigned i = 0; i < sizeof pinned_registers; i++)
+        op_rm(a, 0x89, true, pinned[pinned_registers[i]], MACHINE, place_of(pinned_registers[i]));
+}
+
+static void unspill(assembly *a) {
+    for (unsigned i = 0; i < sizeof pinned_registers; i++)
+        op_rm(a, 0x8b, true, pinned[pinned_registers[i]], MACHINE, place_of(pinned_registers[i]));
+    op_rm(a, 0x8b, false, BUDGET, MACHINE, FIELD(budget));
+}
+
 // int enter(machine *, code, tlb): the arguments are in rdi, rsi, rdx
 static void way_in(assembly *a) {
     for (unsigned i = 0; i < sizeof saved; i++) stack(a, 0x50, saved[i]);
     op_rm(a, 0x8d, true, MACHINE, RDI, BIAS);
     move(a, RAX, RSI);
     move(a, TLB, RDX);
-    for (unsigned i = 0; i < sizeof pinned_registers; i++)
-        op_rm(a, 0x8b, true, pinned[pinned_registers[i]], MACHINE, place_of(pinned_registers[i]));
-    op_rm(a, 0x8b, false, BUDGET, MACHINE, FIELD(budget));
+    unspill(a);
     byte(a, 0xff); // jmp rax
     modrm(a, 3, 4, RAX);
 }
 
-// rax = pc, edx = why
-static void way_out(assembly *a) {
-    op_rm(a, 0x89, true, RAX, MACHINE, FIELD(s.pc));
-    sign_extend(a, BUDGET, BUDGET);
-    op_rm(a, 0x89, true, BUDGET, MACHINE, FIELD(budget));
-    for (unsigned i = 0; i < sizeof pinned_registers; i++)
-        op_rm(a, 0x89, true, pinned[pinned_registers[i]], MACHINE, place_of(pinned_registers[i]));
-    float_way_out(a);
+static void way_out(assembly *a) { // edx = why
     op_rr(a, 0x8b, false, RAX, RDX);
     for (unsigned i = sizeof saved; i-- > 0;) stack(a, 0x58, saved[i]);
+    byte(a, 0xc3);
+}
+
+// A subroutine, with the stack as a call wants it: eax says where. Goes on, or out.
+static void call_help(assembly *a, uint32_t pop) {
+    spill(a);
+    float_way_out(a);
+    op_rm(a, 0x8d, true, RDI, MACHINE, -BIAS);
+    op_rr(a, 0x8b, false, RSI, RAX);
+    byte(a, 0xff); // call [help]
+    at_displacement(a, 2, MACHINE, FIELD(help));
+    op_rr(a, 0x85, false, RAX, RAX);
+    uint8_t *stays = short_jump(a, IF_E);
+    op_rr(a, 0x8b, false, RDX, RAX);
+    op_ri(a, ADD, true, RSP, 8);
+    jump_away(a, -1, pop);
+    land(a, stays);
+    unspill(a);
+    op_rm(a, 0x8b, true, TLB, MACHINE, FIELD(bank));
+    byte(a, 0x80); // cmp byte [float_again], 0
+    at_displacement(a, 7, MACHINE, FIELD(float_again));
+    byte(a, 0);
+    jump_away(a, IF_NE, a->cache->enter_float);
     byte(a, 0xc3);
 }
 
@@ -596,8 +634,12 @@ bool host_start(codecache *c) {
     c->leave_address = here(&a);
     move_constant(&a, RDX, LEAVE_PLAIN);
     uint32_t out = here(&a);
+    spill(&a);
+    op_rm(&a, 0x89, true, RAX, MACHINE, FIELD(s.pc));
+    float_way_out(&a);
+    uint32_t pop = here(&a);
     way_out(&a);
-    for (unsigned kind = 0; kind < LEAVE_FLOAT; kind++) { // eax is slot and what to give back
+    for (unsigned kind = 0; kind < LEAVE_NOW; kind++) { // eax is slot and what to give back
         c->leave[kind] = here(&a);
         op_rr(&a, 0x8b, false, RCX, RAX);
         shift(&a, SHR, false, RCX, 16);
@@ -612,6 +654,8 @@ bool host_start(codecache *c) {
     way_in(&a);
     c->enter_float = here(&a);
     float_way_in(&a);
+    c->help = here(&a);
+    call_help(&a, pop);
     c->first = (here(&a) + 63) & ~63u;
     return true;
 }

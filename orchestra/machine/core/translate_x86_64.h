@@ -226,6 +226,13 @@ static inline void jump_if(assembly *a, unsigned condition, unsigned kind, unsig
     a->at += 4;
 }
 
+static inline void jump_always(assembly *a, unsigned kind, unsigned slot) {
+    if (kind == LEAVE_PLAIN) stay_in_line(a, 1);
+    byte(a, 0xe9);
+    run_jump_to(a, kind, slot);
+    a->at += 4;
+}
+
 static inline void side_if(assembly *a, unsigned condition) { jump_if(a, condition, LEAVE_SIDE, a->slot); }
 
 static inline uint8_t *short_jump(assembly *a, unsigned condition) {
@@ -238,7 +245,8 @@ static inline void land(assembly *a, uint8_t *from) { *from = (uint8_t)(a->at - 
 // memory: translate_x86_64.c
 
 void probe_tlb(assembly *a, unsigned rs1, int32_t offset, unsigned bytes, size_t tag,
-               bool aligned);      // rax is the address
+               bool aligned); // rax is the address
+void access_done(assembly *a);
 void address_on_host(assembly *a); // rax is where the data are
 void set_register_if(assembly *a, unsigned condition, unsigned rd);
 

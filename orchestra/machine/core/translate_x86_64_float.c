@@ -65,7 +65,7 @@ static void need_float(assembly *a) {
     byte(a, 0x80);
     at_displacement(a, 7, MACHINE, FIELD(float_ready));
     byte(a, 0);
-    jump_if(a, IF_E, LEAVE_FLOAT, a->slot);
+    jump_if(a, IF_E, CALL_FLOAT, a->slot);
 }
 
 static void need_single(assembly *a, unsigned f) { // boxed, or it counts as NaN
@@ -230,24 +230,25 @@ static void load_float(assembly *a, bool single, const operation *o) {
     run_site(a);
     if (!single && pinned_floats[o->rd] >= 0) {
         sse_rm(a, 0xf3, 0x7e, pinned_floats[o->rd], RAX, 0);
-        return;
+    } else {
+        op_rm(a, 0x8b, !single, RCX, RAX, 0);
+        if (single) box(a, RCX);
+        integer_register_to_float(a, o->rd, RCX);
     }
-    op_rm(a, 0x8b, !single, RCX, RAX, 0);
-    if (single) box(a, RCX);
-    integer_register_to_float(a, o->rd, RCX);
+    access_done(a);
 }
 
 static void store_float(assembly *a, bool single, const operation *o) {
     probe_tlb(a, o->rs1, o->imm, single ? 4 : 8, offsetof(tlb_entry, write), false);
     address_on_host(a);
-    if (!single && pinned_floats[o->rs2] >= 0) {
-        run_site(a);
-        sse_rm(a, 0x66, 0xd6, pinned_floats[o->rs2], RAX, 0);
-        return;
-    }
-    float_to_integer_register(a, RCX, o->rs2);
+    bool direct = !single && pinned_floats[o->rs2] >= 0;
+    if (!direct) float_to_integer_register(a, RCX, o->rs2);
     run_site(a);
-    op_rm(a, 0x89, !single, RCX, RAX, 0);
+    if (direct)
+        sse_rm(a, 0x66, 0xd6, pinned_floats[o->rs2], RAX, 0);
+    else
+        op_rm(a, 0x89, !single, RCX, RAX, 0);
+    access_done(a);
 }
 
 // the table
@@ -432,7 +433,7 @@ void float_way_in(assembly *a) {
     byte(a, 0xc3);
 }
 
-// Store them, if they were loaded; rdx stays.
+// Store them, if they were loaded; rax and rdx stay.
 void float_way_out(assembly *a) {
     byte(a, 0x80); // cmp byte [float_ready], 0
     at_displacement(a, 7, MACHINE, FIELD(float_ready));

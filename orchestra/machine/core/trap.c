@@ -37,20 +37,24 @@ uint64_t interrupts_pending(const machine *m) {
     return pending;
 }
 
-bool trap_interrupt(machine *m) {
-    static const uint8_t urgency[] = {IRQ_MEI, IRQ_MSI, IRQ_MTI, IRQ_SEI, IRQ_SSI, IRQ_STI};
-    state *s = &m->s;
-    uint64_t pending = interrupts_pending(m) & s->mie;
-    if (!pending) return false;
+uint64_t interrupts_enabled(const machine *m) {
+    const state *s = &m->s;
+    uint64_t pending = s->mie ? interrupts_pending(m) & s->mie : 0;
+    if (!pending) return 0;
     bool machine_enabled = s->privilege < PRIVILEGE_M || (s->mstatus & MSTATUS_MIE);
     bool supervisor_enabled =
         s->privilege < PRIVILEGE_S || (s->privilege == PRIVILEGE_S && (s->mstatus & MSTATUS_SIE));
     uint64_t to_m = machine_enabled ? pending & ~s->mideleg : 0;
-    uint64_t enabled = to_m ? to_m : supervisor_enabled ? pending & s->mideleg : 0;
+    return to_m ? to_m : supervisor_enabled ? pending & s->mideleg : 0;
+}
+
+bool trap_interrupt(machine *m) {
+    static const uint8_t urgency[] = {IRQ_MEI, IRQ_MSI, IRQ_MTI, IRQ_SEI, IRQ_SSI, IRQ_STI};
+    uint64_t enabled = interrupts_enabled(m);
     if (!enabled) return false;
     for (unsigned i = 0; i < sizeof urgency; i++)
         if (enabled >> urgency[i] & 1) {
-            s->waiting = 0;
+            m->s.waiting = 0;
             trap_enter(m, 1ull << 63 | urgency[i], 0);
             return true;
         }

@@ -1,0 +1,87 @@
+/* help.c: loads, stores and SYSTEM instructions for translated code, which calls when it cannot do them
+ * inline.
+ *
+ * The meanings of isa.def again, as the interpreter's slow paths have them: with one instruction done or not
+ * begun, and everything that might look at the clock or at the place knowing them.
+ */
+#include "machine.h"
+
+enum { HELP_DONE, HELP_LEAVES, HELP_CANNOT };
+
+#define ALU(...)           return HELP_CANNOT;
+#define ALU_NONE(...)      return HELP_CANNOT;
+#define JUMP(...)          return HELP_CANNOT;
+#define JUMP_REGISTER(...) return HELP_CANNOT;
+#define BRANCH(...)        return HELP_CANNOT;
+#define RESERVE(...)       return HELP_CANNOT;
+#define CONDITIONAL(...)   return HELP_CANNOT;
+#define ATOMIC(...)        return HELP_CANNOT;
+#define FLOAT_S(...)       return HELP_CANNOT;
+#define FLOAT_D(...)       return HELP_CANNOT;
+#define FLOAT_X(...)       return HELP_CANNOT;
+#define SYSTEM(...)        return HELP_CANNOT;
+#define LOADED(type, put)                                                                                    \
+    if (!mmu_load(m, address, sizeof(type), &value)) return HELP_CANNOT;                                     \
+    put;                                                                                                     \
+    return m->attention ? HELP_LEAVES : HELP_DONE;
+#define STORED(type, from)                                                                                   \
+    result = mmu_store(m, address, sizeof(type), (type)(from));                                              \
+    return result == STORE_TRAP ? HELP_CANNOT : result == STORE_LEAVE ? HELP_LEAVES : HELP_DONE;
+#define BOXED(type)       (sizeof(type) == 4 ? 0xffffffff00000000ull | (type)value : value)
+#define LOAD(type)        LOADED(type, m->s.x[d->rd] = (uint64_t)(int64_t)(type)value)
+#define STORE(type)       STORED(type, m->s.x[d->rs2])
+#define FLOAT_LOAD(type)  LOADED(type, m->s.f[d->rd] = BOXED(type))
+#define FLOAT_STORE(type) STORED(type, m->s.f[d->rs2])
+
+static int access_operation(machine *m, const operation *d, unsigned opcode) {
+    uint64_t address = m->s.x[d->rs1] + (uint64_t)(int64_t)d->imm, value;
+    int result;
+    switch (opcode) {
+#define OP(name, format, match, mask, operands, meaning)                                                     \
+    case OP_##name:                                                                                          \
+        meaning
+#include "isa.def"
+#undef OP
+    }
+    return HELP_CANNOT;
+}
+
+// Has nothing that the run loop would look at come of a CSR that was written?
+static bool may_go_on(machine *m) {
+    const fetch_entry *f = &m->fetch[m->page >> PAGE_SHIFT & (FETCH_ENTRIES - 1)];
+    return !m->stop && f->tag == m->page && mmu_bank(m) == m->bank && !interrupts_enabled(m);
+}
+
+static int help_with(machine *m, const operation *d, unsigned opcode, bool system, uint64_t pc) {
+    if (!system) return access_operation(m, d, opcode);
+    if (!system_operation(m, d, opcode, pc)) return HELP_CANNOT;
+    if (!m->attention) return HELP_DONE;
+    if (!may_go_on(m)) return HELP_LEAVES;
+    m->attention = false;
+    return HELP_DONE;
+}
+
+// Called with all registers in the state: 0, the translation goes on; else why it leaves.
+int translation_help(machine *m, uint32_t where) {
+    unsigned slot = where & (PAGE_SLOTS - 1), back = where >> 16, form = 0;
+    bool system = where & HELP_SYSTEM, floats = m->float_ready;
+    uint64_t pc = m->page + 2 * slot;
+    int64_t budget = m->budget;
+    const fetch_entry *f = &m->fetch[m->page >> PAGE_SHIFT & (FETCH_ENTRIES - 1)];
+    int did = HELP_CANNOT;
+    if (floats) host_gather_flags(m, m->float_status);
+    m->float_again = floats && !system;
+    if (f->tag == m->page) {
+        const operation *d = f->operations + slot;
+        const code_page *page = (code_page *)((char *)f->operations - offsetof(code_page, operations));
+        form = page->hot->forms[slot];
+        m->delta = pc - ((uintptr_t)d >> 3);
+        m->budget = budget + (int64_t)back - d->n; // as the interpreter has it, which charged d->n
+        m->at = d;
+        did = help_with(m, d, form >> 2, system, pc);
+        m->at = NULL;
+    }
+    m->budget = did == HELP_DONE ? budget : budget + (int64_t)back - (did == HELP_LEAVES);
+    m->s.pc = did == HELP_LEAVES ? pc + (form & 1 ? 4 : 2) : pc;
+    return did == HELP_DONE ? 0 : did == HELP_LEAVES ? LEAVE_NOW : LEAVE_SIDE;
+}
