@@ -134,6 +134,9 @@ def test_many_threads_fault_at_once_and_each_gets_its_own_file(tmp_path: Path) -
     assert wrong == []
 
 
+FAULT_WORDS = ffi.sizeof("struct io_fault") // 8
+
+
 class Nest(ctypes.Structure):
     """The argument of the C function below."""
 
@@ -142,22 +145,23 @@ class Nest(ctypes.Structure):
         ("copy", ctypes.c_void_p),
         ("inner", ctypes.c_uint64 * 3),
         ("outer", ctypes.c_uint64 * 3),
-        ("inner_fault", ctypes.c_uint64 * 3),
+        ("inner_fault", ctypes.c_uint64 * FAULT_WORDS),
         ("inner_result", ctypes.c_int),
         ("reached", ctypes.c_int),
     ]
 
 
-NEST = """
-struct nest { int (*guarded)(void *, void *, void *); void (*copy)(void *);
-              unsigned long long inner[3], outer[3], fault[3]; int inner_result, reached; };
-void nest(void *argument) {
+NEST = f"""
+struct nest {{ int (*guarded)(void *, void *, void *); void (*copy)(void *);
+              unsigned long long inner[3], outer[3], fault[{FAULT_WORDS}];
+              int inner_result, reached; }};
+void nest(void *argument) {{
     struct nest *nest = argument;
     nest->inner_result = nest->guarded(nest->copy, nest->inner, nest->fault);
     nest->reached = 1;
     nest->copy(nest->outer);
     nest->reached = 2;
-}
+}}
 """
 
 
