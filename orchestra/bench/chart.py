@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .report import Report, Row
 
-__all__ = ["draw_cpu", "draw_storage", "require_plotting"]
+__all__ = ["draw_cpu", "draw_fleet", "draw_storage", "require_plotting"]
 
 OURS, THEIRS, LINE = "#1f6f8b", "#c9ccd1", "#c0392b"
 BAR = 0.38  # of the distance between two rows
@@ -80,6 +80,40 @@ def draw_cpu(report: Report, path: Path) -> None:
     panel.set_xlabel("million instructions per second of processor time", fontsize=9)
     _style(panel)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
+def draw_fleet(report: Report, path: Path) -> None:
+    """Draw inspects per second, and how long they take, against concurrency."""
+    pyplot = require_plotting()
+    figure, panels = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    kinds = {
+        "inspects": (0, "answers", OURS),
+        "latency-p50": (1, "median", OURS),
+        "latency-p99": (1, "99 of 100", "#8aa9b5"),
+    }
+    for kind, (side, label, color) in kinds.items():
+        points = [
+            (int(row.name.partition("/c")[2]), row)
+            for row in report.rows
+            if row.name.startswith(f"{kind}/c")
+        ]
+        tasks, values = [n for n, _ in points], [row.value for _, row in points]
+        panels[side].plot(tasks, values, marker="o", markersize=4, color=color, label=label)
+        lines = [(n, line) for n, row in points if (line := row.at_least or row.at_most)]
+        if lines:
+            panels[side].scatter(
+                *zip(*lines, strict=True), marker="_", s=260, color=LINE, label="the line"
+            )
+    for panel, title in zip(panels, ("inspects per second", "microseconds each"), strict=True):
+        panel.set_xscale("log")
+        panel.set_yscale("log")
+        panel.set_title(title, fontsize=10)
+        panel.set_xlabel("asked at once", fontsize=9)
+        panel.grid(color="#e6e6e6", linewidth=0.6)
+        panel.tick_params(labelsize=8)
+        panel.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
 

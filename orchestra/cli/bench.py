@@ -21,12 +21,13 @@ from orchestra.machine.config import parse_size
 if TYPE_CHECKING:
     from orchestra.bench.report import Report
 
-__all__ = ["EXAMPLES", "bench_app"]
+__all__ = ["EXAMPLES", "announce", "bench_app", "finish", "signals"]
 
 EXAMPLES = examples(
     "orchestra bench storage --dir /var/tmp          storage, on the file system of this folder",
     "orchestra bench storage --dir /var/tmp --json   the same, as one JSON document",
     "orchestra bench cpu --against qemu              executing guests, beside QEMU",
+    "orchestra bench fleet                           scheduling, inspects, latencies, density",
 )
 BELOW_LINE = 1
 FILE_COLUMNS = 200  # of a table that goes to a file or a pipe
@@ -107,11 +108,11 @@ def storage(
         raise BadConfig("--dir", str(directory), "a folder that exists")
     if plot is not None:
         require_plotting()
-    with _signals():
-        report = bench_storage(directory, options, _announce, kinds)
+    with signals():
+        report = bench_storage(directory, options, announce, kinds)
     if plot is not None:
         draw_storage(report, plot)
-    return _finish(report, json=json)
+    return finish(report, json=json)
 
 
 class PeerKind(StrEnum):
@@ -163,14 +164,14 @@ def cpu(
     )
     if plot is not None:
         require_plotting()
-    with _signals():
-        report = bench_cpu(options, _announce)
+    with signals():
+        report = bench_cpu(options, announce)
     if plot is not None:
         draw_cpu(report, plot)
-    return _finish(report, json=json)
+    return finish(report, json=json)
 
 
-def _finish(report: "Report", *, json: bool) -> int:
+def finish(report: "Report", *, json: bool) -> int:
     """Print the report; return the command's status."""
     if json:
         emit(report.as_json())
@@ -182,7 +183,8 @@ def _finish(report: "Report", *, json: bool) -> int:
     return BELOW_LINE if below else 0
 
 
-def _announce(text: str) -> AbstractContextManager[object]:
+def announce(text: str) -> AbstractContextManager[object]:
+    """Say what is measured now."""
     if on_terminal():
         from rich.console import Console
 
@@ -192,7 +194,7 @@ def _announce(text: str) -> AbstractContextManager[object]:
 
 
 @contextmanager
-def _signals() -> Iterator[None]:
+def signals() -> Iterator[None]:
     """Let SIGTERM unwind too, that nothing stays mounted."""
 
     def stop(number: int, _: FrameType | None) -> None:

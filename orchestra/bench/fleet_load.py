@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from contextlib import asynccontextmanager
 from time import perf_counter, process_time
@@ -15,12 +16,15 @@ from orchestra.machine.machine import Machine
 from orchestra.sched.fleet import Fleet, open_fleet
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
 
+    from orchestra.sched.application import Application
     from orchestra.sched.inspection import InspectPool
 
 __all__ = [
     "Answers",
+    "Writes",
     "fair_shares",
     "interrupted",
     "ledger",
@@ -28,11 +32,13 @@ __all__ = [
     "quantile",
     "questions",
     "raw_per_cpu_second",
-    "writes",
+    "writes_under_load",
 ]
 
 QUERY = b"balance alice"
 ENDLESS = b"spin 1000000000000000"
+ASKERS = 200  # tasks that saturate a pool
+RAW_SLICE_CYCLES = 4_400_000
 
 
 class Answers(NamedTuple):
@@ -61,10 +67,14 @@ async def questions(pool: InspectPool, tasks: int, seconds: float) -> Answers:
     end = perf_counter() + seconds
 
     async def ask() -> None:
-        while (began := perf_counter()) < end:
+        began = perf_counter()
+        while True:
             outcome = await pool.inspect(QUERY)
-            taken.append(perf_counter() - began)
             assert outcome.reports == (b"100",)
+            before, began = began, perf_counter()
+            taken.append(began - before)
+            if began >= end:
+                return
 
     began = perf_counter()
     async with anyio.create_task_group() as group:
@@ -106,15 +116,25 @@ async def per_cpu_second(workers: int, count: int, seconds: float) -> float:
             return (sum(machine.cycle for machine in machines) - cycles) / (process_time() - began)
 
 
-def raw_per_cpu_second(seconds: float) -> float:
-    """Return the same of one machine without a fleet."""
-    with ledger() as machine:
-        machine.send_response(ENDLESS, reason=0)
-        machine.run(max_cycles=10_000_000)
-        cycle, began = machine.cycle, process_time()
+def raw_per_cpu_second(count: int, seconds: float) -> float:
+    """Return the same of as many machines that one thread runs in turns, without a fleet.
+
+    Where their pages happen to be makes machines differ by 2 %, hence as many.
+    """
+    with ledger() as template:
+        machines = [template.fork() for _ in range(count)]
+        for machine in machines:
+            machine.send_response(ENDLESS, reason=0)
+            machine.run(max_cycles=1000)
+        turns = itertools.cycle(machines)
+        cycles, began = sum(machine.cycle for machine in machines), process_time()
         while process_time() - began < seconds:
-            machine.run(max_cycles=4_000_000)
-        return (machine.cycle - cycle) / (process_time() - began)
+            next(turns).run(max_cycles=RAW_SLICE_CYCLES)
+        used = process_time() - began
+        cycles = sum(machine.cycle for machine in machines) - cycles
+        for machine in machines:
+            machine.close()
+        return cycles / used
 
 
 async def fair_shares(workers: int, count: int, seconds: float) -> float:
@@ -147,14 +167,37 @@ async def interrupted(workers: int, count: int, times: int) -> list[float]:
     return sorted(taken)
 
 
-async def writes(
-    advance: Callable[[bytes], Awaitable[object]], payloads: Iterator[bytes], seconds: float
-) -> list[float]:
-    """Advance, again and again; return the seconds each took, in order."""
+class Writes(NamedTuple):
+    """The seconds that advances took, in order: with nothing else to do, and beside inspects."""
+
+    idle: list[float]
+    busy: list[float]
+
+
+async def writes_under_load(
+    workers: int, directory: Path, payload: bytes, seconds: float
+) -> Writes:
+    """Advance an application, alone and while its pool is saturated."""
+    with ledger() as genesis:
+        async with (
+            open_fleet(workers) as fleet,
+            fleet.application(directory, genesis) as app,
+            fleet.inspect_pool(genesis, queue=2 * ASKERS) as pool,
+        ):
+            idle = await _write(app, payload, seconds)
+            async with anyio.create_task_group() as group:
+                group.start_soon(questions, pool, ASKERS, 2 * seconds)
+                await anyio.sleep(seconds / 2)
+                busy = await _write(app, payload, seconds)
+                group.cancel_scope.cancel()
+    return Writes(idle, busy)
+
+
+async def _write(app: Application, payload: bytes, seconds: float) -> list[float]:
     taken: list[float] = []
     end = perf_counter() + seconds
     while (began := perf_counter()) < end:
-        await advance(next(payloads))
+        await app.advance(payload)
         taken.append(perf_counter() - began)
         await anyio.sleep(0.001)
     return sorted(taken)
