@@ -35,6 +35,7 @@ def _address(function: Any) -> int:
 
 
 GROW_FUNCTION: Final = _address(ffi.addressof(lib, "io_arena_grow"))
+_TOUCH_FUNCTION: Final = _address(ffi.addressof(lib, "io_arena_touch"))
 _COPY_FUNCTION: Final = _address(ffi.addressof(lib, "io_copy"))
 
 
@@ -203,6 +204,10 @@ class NativeArena:
         found = ffi.new("struct io_chunk[]", room)
         count = min(room, int(lib.io_arena_chunks(self._arena, found, room)))
         return [Chunk(c.address, c.length, c.file_offset) for c in found[0:count]]
+
+    def touch(self) -> None:
+        """Make all of it dirty, as far as it can be read."""
+        call_guarded(_TOUCH_FUNCTION, _address(self._arena))
 
     def reserve(self, length: int) -> None:
         """Allocate storage for the first `length` bytes."""

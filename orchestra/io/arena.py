@@ -117,8 +117,16 @@ class Arena:
             offset, view = offset + written, view[written:]
 
     def sync(self) -> None:
-        """Bring what was stored and written to the disk (fdatasync); OSError EIO or ENOSPC."""
-        os.fdatasync(self.fileno())
+        """Bring what was stored and written to the disk (fdatasync); OSError EIO or ENOSPC.
+
+        The kernel tells once of a page that it could not write, and takes it for written from then
+        on. So after a failure all of it is made dirty again.
+        """
+        try:
+            os.fdatasync(self.fileno())
+        except OSError:
+            self._open().touch()
+            raise
 
     def close(self) -> None:
         """Unmap every chunk and close the file; twice is fine. The core must be done with it."""

@@ -326,7 +326,9 @@ class Store:
                 lost.append(part)
                 continue
             copy = temporary / part.name
-            if folder.identity_of(copy if result.method == "link" else part.path) != part.identity:
+            found = copy if result.method == "link" else part.path
+            # a backing machine's are in its own folder, which it has locked
+            if self.storage == "memory" and folder.identity_of(found) != part.identity:
                 copy.unlink()  # another file has that name now
                 lost.append(part)
                 continue

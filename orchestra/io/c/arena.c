@@ -119,6 +119,15 @@ int io_arena_reserve(struct io_arena *arena, uint64_t length) {
     return 0;
 }
 
+/* Stores into every page what is in it, so that it will be written again. To be guarded. */
+void io_arena_touch(void *argument) {
+    for (struct chunk *chunk = first_chunk(argument); chunk != NULL; chunk = next_chunk(chunk))
+        for (uint64_t offset = 0; offset < chunk->map.length; offset += PAGE) {
+            volatile unsigned char *byte = (unsigned char *)chunk->map.address + offset;
+            *byte = *byte;
+        }
+}
+
 /* Ends the file at byte `file_length`; the arena grows no more. */
 int io_arena_finish(struct io_arena *arena, uint64_t file_length) {
     if (arena->fd >= 0 && ftruncate(arena->fd, (off_t)file_length) != 0) return -errno;

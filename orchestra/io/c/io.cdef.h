@@ -50,6 +50,7 @@ struct io_arena *io_arena_new(int fd, uint64_t first_offset, uint64_t owner);
 void io_arena_free(struct io_arena *arena);
 void *io_arena_grow(void *context, uint64_t wanted, uint64_t *got);
 int io_arena_reserve(struct io_arena *arena, uint64_t length);
+void io_arena_touch(void *arena);
 int io_arena_finish(struct io_arena *arena, uint64_t file_length);
 uint64_t io_arena_length(const struct io_arena *arena);
 uint64_t io_arena_chunks(const struct io_arena *arena, struct io_chunk *chunks, uint64_t room);
