@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestra.machine._core import ABI_NAMES, FLOAT_NAMES, REGISTERS, instructions
+from orchestra.machine.config import EXTENSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,7 +17,9 @@ RAM = 0x8000_0000
 X = {name: number for number, name in enumerate(ABI_NAMES)} | {f"x{n}": n for n in range(32)}
 F = {name: number for number, name in enumerate(FLOAT_NAMES)} | {f"f{n}": n for n in range(32)}
 CSR = {name: number - 0x1000 for name, number in REGISTERS.items() if number >= 0x1000}
+STIMECMP = CSR.pop("stimecmp")  # not of the base
 TABLE = {name: (operands, match, mask) for name, operands, match, mask in instructions()}
+EXTRA = {name: (operands, match, mask) for name, operands, match, mask in instructions(EXTENSIONS)}
 PLACES = {"rd": 7, "fd": 7, "rs1": 15, "fs1": 15, "rs2": 20, "fs2": 20, "fs3": 27, "rm": 12}
 PLACES |= {"csr": 20, "zimm": 15, "shamt": 20}
 WORD = (1 << 64) - 1
@@ -44,7 +47,7 @@ def place_immediate(operands: str, value: int) -> int:
 
 def encode(name: str, *values: str | int) -> int:
     """Encode one instruction; operands are in the order in which an assembler has them."""
-    operands, word, _ = TABLE[name]
+    operands, word, _ = EXTRA[name]
     names = re.findall(r"\w+", operands)
     if name == "fence" or len(names) != len(values):
         assert not values, f"{name} takes {operands or 'nothing'}"
@@ -79,7 +82,7 @@ class Code:
 
     def op(self, name: str, *values: str | int) -> None:
         """Add an instruction; a branch's or jump's target may be a label or an offset."""
-        operands = TABLE[name][0]
+        operands = EXTRA[name][0]
         if operands.endswith("target") and isinstance(values[-1], str):
             self.fixups.append((len(self.data), operands, values[-1]))
             values = (*values[:-1], 0)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestra.machine.config import Boot, MachineConfig, Ram
+from orchestra.machine.config import BASE_ISA, Boot, MachineConfig, Processor, Ram
 from orchestra.machine.devicetree import Node, cells, flatten, text, wide
 from orchestra.machine.elf import load_elf
 from orchestra.machine.machine import Machine
@@ -26,7 +26,7 @@ RAM_START, RAM_LENGTH = 0x8000_0000, 16 << 20
 # What we are: misaligned accesses in hardware (Zicclsm), A and D set in hardware (Svadu), no PMP.
 ISA = "rv64imafdc_zicntr_zicsr_zifencei_zicclsm_svadu"
 SPIKE: tuple[str, ...] = (str(Path(sys.executable).with_name("spike")),)
-SPIKE += (f"--isa={ISA}", "--pmpregions=0", "--triggers=0", "--priv=msu")
+SPIKE += ("--pmpregions=0", "--triggers=0", "--priv=msu")
 SPIKE += (f"-m0x{RAM_START:x}:0x{RAM_LENGTH:x}", "--log-commits")
 BOOT_LINES = 5  # of Spike's boot ROM at 0x1000
 CONTEXT_LINES = 12
@@ -128,7 +128,7 @@ def explain(ours: str, spike: str) -> str | None:
     return None
 
 
-def device_tree() -> bytes:
+def device_tree(extensions: str = "") -> bytes:
     """Describe Spike's hart to Spike: Sv39 is all it shall have, and no device but the CLINT."""
     controller = {
         "#interrupt-cells": cells(1),
@@ -141,8 +141,10 @@ def device_tree() -> bytes:
         "reg": cells(0),
         "status": text("okay"),
         "compatible": text("riscv"),
-        "riscv,isa": text(ISA),
+        "riscv,isa": text(ISA + extensions),
         "mmu-type": text("riscv,sv39"),
+        "riscv,cbom-block-size": cells(64),
+        "riscv,cboz-block-size": cells(64),
         "riscv,pmpregions": cells(0),
         "riscv,pmpgranularity": cells(4),
     }
@@ -183,12 +185,15 @@ class SpikeRun:
     memory: bytes
 
 
-def run_spike(program: Path) -> SpikeRun:
-    """Run an ELF on Spike until it writes tohost, or its log is too long."""
+def run_spike(program: Path, extensions: str = "") -> SpikeRun:
+    """Run an ELF on Spike until it writes tohost, or its log is too long.
+
+    `extensions` are what the hart has beyond the base, such as "_zba_zbb".
+    """
     with tempfile.TemporaryDirectory() as scratch:
         log, tree, memory = (Path(scratch) / name for name in ("log", "dtb", "memory"))
-        tree.write_bytes(device_tree())
-        command = (*SPIKE, f"--dtb={tree}", f"--log={log}")
+        tree.write_bytes(device_tree(extensions))
+        command = (*SPIKE, f"--isa={ISA}{extensions}", f"--dtb={tree}", f"--log={log}")
         command += (f"+signature={memory}", "+signature-granularity=8", str(program))
         done = subprocess.run(
             command, capture_output=True, timeout=SPIKE_SECONDS, check=False, preexec_fn=_limit
@@ -202,18 +207,22 @@ def run_spike(program: Path) -> SpikeRun:
     return SpikeRun(text, b"".join(bytes.fromhex(word)[::-1] for word in words))
 
 
-def new_machine(program: Path) -> Machine:
+def new_machine(program: Path, extensions: str = "") -> Machine:
     """Make a machine like Spike's, with this ELF in it."""
-    return Machine.create(MachineConfig(ram=Ram(length=RAM_LENGTH), boot=Boot(elf=program)))
+    hart = Processor(isa=BASE_ISA + extensions)
+    config = MachineConfig(ram=Ram(length=RAM_LENGTH), processor=hart, boot=Boot(elf=program))
+    return Machine.create(config)
 
 
-def compare(program: Path, max_cycles: int = 200_000, slices: Sequence[int] = ()) -> Comparison:
+def compare(
+    program: Path, max_cycles: int = 200_000, slices: Sequence[int] = (), extensions: str = ""
+) -> Comparison:
     """Run an ELF on both, then on us at full speed and in slices of so many cycles.
 
     The comparison's mismatch says where they part, if they do.
     """
-    spike = run_spike(program)
-    with new_machine(program) as machine:
+    spike = run_spike(program, extensions)
+    with new_machine(program, extensions) as machine:
         ours = list(machine.trace(max_cycles=max_cycles))
         explained, mismatch = _compare_logs(ours, spike.log)
         stop = machine.run(machine.cycle)
@@ -221,7 +230,7 @@ def compare(program: Path, max_cycles: int = 200_000, slices: Sequence[int] = ()
             mismatch = _compare_memory(machine, load_elf(program), spike.memory)
         cycle, digest = machine.cycle, machine.digest()
     for lengths in ((), slices):
-        mismatch = mismatch or _run_again(program, cycle, digest, lengths)
+        mismatch = mismatch or _run_again(program, cycle, digest, lengths, extensions)
     return Comparison(len(ours), explained, mismatch)
 
 
@@ -249,8 +258,10 @@ def _compare_memory(machine: Machine, program: Program, theirs: bytes) -> str | 
     return f"memory at {start + at:#x} is {pair[0]}, on Spike {pair[1]}"
 
 
-def _run_again(program: Path, cycle: int, digest: str, slices: Sequence[int]) -> str | None:
-    with new_machine(program) as machine:
+def _run_again(
+    program: Path, cycle: int, digest: str, slices: Sequence[int], extensions: str
+) -> str | None:
+    with new_machine(program, extensions) as machine:
         for length in slices:
             machine.run(min(machine.cycle + length, cycle))
         machine.run(cycle)

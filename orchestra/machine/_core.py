@@ -157,7 +157,16 @@ _FUNCTIONS = {
 }
 
 
-DECODER = ffi.gc(lib.decoder_new(), lib.decoder_free)  # never changes; as good as a constant
+@cache
+def _decoder(extensions: int) -> Any:
+    """Return the decoder of an instruction set; it never changes and is as good as a constant."""
+    return ffi.gc(_need(lib.decoder_new(extensions)), lib.decoder_free)
+
+
+def _extension_bits(names: Iterable[str]) -> int:
+    bits = {name: int(lib.extension_bit(name.encode())) for name in names}
+    assert all(bits.values()), bits
+    return sum(bits.values())
 
 
 def _guarded(name: str, call: Any) -> None:
@@ -197,13 +206,14 @@ class Board:
         *,
         cycles_per_tick: int,
         devices: Iterable[str],
+        extensions: Iterable[str] = (),
         watched: int | None = None,
         watched_fromhost: int | None = None,
     ) -> None:
         bits = sum(DEVICES[name] for name in devices)
         self.pointer = _need(
             lib.board_new(
-                DECODER,
+                _decoder(_extension_bits(extensions)),
                 cycles_per_tick,
                 bits,
                 NOT_WATCHED if watched is None else watched,
@@ -722,12 +732,13 @@ def disassemble(board: Board, raw: int, pc: int) -> str:
     return str(ffi.string(text).decode())
 
 
-def instructions() -> list[tuple[str, str, int, int]]:
-    """List the instruction table: name, operands, match, mask."""
-    table, index = [], 0
-    while (name := lib.instruction_name(index)) != ffi.NULL:
+def instructions(extensions: Iterable[str] = ()) -> list[tuple[str, str, int, int]]:
+    """List the instructions of RV64GC and these extensions: name, operands, match, mask."""
+    table, index, bits = [], -1, _extension_bits(extensions)
+    while (name := lib.instruction_name(index := index + 1)) != ffi.NULL:
+        if lib.instruction_extension(index) & ~bits:
+            continue
         operands = ffi.string(lib.instruction_operands(index)).decode()
         match, mask = lib.instruction_match(index), lib.instruction_mask(index)
         table.append((ffi.string(name).decode().replace("_", "."), operands, match, mask))
-        index += 1
     return table

@@ -40,7 +40,10 @@ MAX_BOOTARGS_BYTES = 1023  # Linux: COMMAND_LINE_SIZE is 1024 on riscv, with the
 MAX_SEED = (1 << 64) - 1
 PMEM_GRANULE = 2 * MEBIBYTE  # Linux maps pmem by subsections of this length
 
-Isa = Literal["rv64imafdc_zicntr_zicsr_zifencei"]
+BASE_ISA = "rv64imafdc_zicntr_zicsr_zifencei"
+# What a hart may have beyond the base; zcb means more together with zba and zbb.
+EXTENSIONS = ("zicbom", "zicboz", "zicond", "zcb", "zba", "zbb", "zbs", "sstc", "svinval")
+
 DriveKind = Literal["virtio-blk", "pmem", "nvram"]
 
 RESERVED_NAMES = frozenset(
@@ -65,10 +68,18 @@ class Ram(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Processor(Struct, frozen=True, forbid_unknown_fields=True):
-    """The hart: its instruction set and how many cycles make one tick of the 10 MHz timebase."""
+    """The hart: its instruction set and how many cycles make one tick of the 10 MHz timebase.
 
-    isa: Isa = "rv64imafdc_zicntr_zicsr_zifencei"
+    `isa` is the base, and perhaps extensions such as "_zba_zbb"; guests see it in the device tree.
+    """
+
+    isa: str = BASE_ISA
     cycles_per_tick: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """What it has beyond the base."""
+        return tuple(filter(None, self.isa.removeprefix(BASE_ISA).split("_")))
 
 
 class Image(Struct, frozen=True, forbid_unknown_fields=True):
@@ -256,10 +267,19 @@ def _check_scalars(config: MachineConfig) -> None:
     seed = config.seed
     if type(seed) is not int or not 0 <= seed <= MAX_SEED:
         raise BadConfig("seed", seed, f"an integer from 0 to {MAX_SEED}")
+    if not _is_isa(config.processor.isa):
+        wanted = f"{BASE_ISA}, then any of {', '.join('_' + name for name in EXTENSIONS)}"
+        raise BadConfig("processor.isa", config.processor.isa, wanted)
     bootargs = config.boot.bootargs
     if not bootargs.isprintable() or len(bootargs.encode()) > MAX_BOOTARGS_BYTES:
         wanted = f"one line of at most {MAX_BOOTARGS_BYTES} bytes"
         raise BadConfig("boot.bootargs", bootargs, wanted)
+
+
+def _is_isa(text: str) -> bool:
+    first, *extensions = text.removeprefix(BASE_ISA).split("_")
+    known = text.startswith(BASE_ISA) and not first and set(extensions) <= set(EXTENSIONS)
+    return known and len(set(extensions)) == len(extensions)
 
 
 def _check_boot(boot: Boot) -> None:
@@ -340,7 +360,7 @@ def _complaint(text: str, tree: object, root: str) -> BadConfig:
         return BadConfig(f"{field}.{missing[1]}".removeprefix("."), None, "a value")
     expected = message.removeprefix("Expected ").replace("`", "")
     if message.startswith("Invalid enum value"):
-        choices = get_args(DriveKind) if field.endswith("kind") else get_args(Isa)
+        choices = get_args(DriveKind)
         expected = "one of " + ", ".join(choices)
     return BadConfig(field or "config", _found(tree, where), expected)
 

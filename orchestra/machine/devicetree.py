@@ -20,6 +20,7 @@ __all__ = ["Node", "build_devicetree", "cells", "flatten", "text", "wide"]
 
 TIMEBASE_FREQUENCY = 10_000_000
 UART_CLOCK = 3_686_400
+CACHE_BLOCK_LENGTH = 64
 POWEROFF, REBOOT = 0x5555, 0x7777  # written to the power switch; 0x3333 | code << 16 is failure
 M_SOFTWARE, M_TIMER, S_EXTERNAL, M_EXTERNAL = 3, 7, 9, 11  # bits of mip
 INTC, PLIC, TEST = 1, 2, 3  # phandles
@@ -166,6 +167,8 @@ def _cpus(config: MachineConfig) -> Node:
         "riscv,isa-extensions": text(*base.removeprefix("rv64"), *extensions),
         "mmu-type": text("riscv,sv39"),
     }
+    for name in {"zicbom", "zicboz"}.intersection(extensions):
+        hart[f"riscv,{name[2:]}-block-size"] = cells(CACHE_BLOCK_LENGTH)
     properties = {
         "#address-cells": cells(1),
         "#size-cells": cells(0),

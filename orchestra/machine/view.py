@@ -92,6 +92,7 @@ def make_board(
     board = Board(
         cycles_per_tick=config.processor.cycles_per_tick,
         devices=names,
+        extensions=config.processor.extensions,
         watched=tohost,
         watched_fromhost=fromhost,
     )

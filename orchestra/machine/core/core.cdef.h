@@ -15,7 +15,8 @@ typedef struct {
     ...;
 } state;
 
-decoder *decoder_new(void);
+decoder *decoder_new(uint32_t extensions);
+uint32_t extension_bit(const char *name);
 void decoder_free(decoder *d);
 board *board_new(const decoder *d, uint64_t cycles_per_tick, uint32_t devices, uint64_t watched,
                  uint64_t watched_fromhost);
@@ -167,3 +168,4 @@ const char *instruction_name(unsigned op);
 const char *instruction_operands(unsigned op);
 uint32_t instruction_match(unsigned op);
 uint32_t instruction_mask(unsigned op);
+uint32_t instruction_extension(unsigned op);

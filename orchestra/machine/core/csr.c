@@ -42,6 +42,28 @@ static void satp_write(machine *m, uint64_t value) {
     m->attention = true;
 }
 
+// What of menvcfg and senvcfg exists; bit 0 is FIOM.
+static uint64_t environment(const machine *m, uint64_t value) {
+    uint32_t extensions = m->home->decoder->extensions;
+    uint64_t mask = 1;
+    if (extensions & EXTENSION_sstc) mask |= MENVCFG_STCE;
+    if (extensions & EXTENSION_zicbom) mask |= ENVCFG_CBIE | ENVCFG_CBCFE;
+    if (extensions & EXTENSION_zicboz) mask |= ENVCFG_CBZE;
+    if ((value & ENVCFG_CBIE) == 2 << 4) mask &= ~ENVCFG_CBIE; // reserved
+    return value & mask;
+}
+
+bool csr_environment(const machine *m, uint64_t bits) {
+    const state *s = &m->s;
+    if (s->privilege < PRIVILEGE_M && !(s->menvcfg & bits)) return false;
+    return s->privilege > PRIVILEGE_U || (s->senvcfg & bits);
+}
+
+static bool stimecmp_access(const machine *m) {
+    if (!(m->home->decoder->extensions & EXTENSION_sstc)) return false;
+    return m->s.privilege == PRIVILEGE_M || ((m->s.menvcfg & MENVCFG_STCE) && (m->s.mcounteren & 2));
+}
+
 const char *csr_name(unsigned number) {
     switch (number) {
 #define CSR(number, name, read, ...)                                                                         \
@@ -72,6 +94,7 @@ bool csr_access(machine *m, unsigned number, bool writes) {
     if (s->privilege < (number >> 8 & 3)) return false;
     if (number < 4 && !(s->mstatus & MSTATUS_FS)) return false;
     if (number == 0x180 && s->privilege == PRIVILEGE_S && (s->mstatus & MSTATUS_TVM)) return false;
+    if (number == 0x14d && !stimecmp_access(m)) return false;
     if (number >= 0xc00 && number <= 0xc1f) {
         uint64_t bit = 1ull << (number & 31);
         if (s->privilege < PRIVILEGE_M && !(s->mcounteren & bit)) return false;

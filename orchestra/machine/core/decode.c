@@ -22,14 +22,24 @@ enum { R, I, S, B, U, J, SH, FR, R4, CSR, N };
 #define ALU_NONE(...)      false
 
 const instruction instructions[OP_COUNT] = {
-#define OP(name, format, match, mask, operands, meaning) {#name, operands, match, mask, format, meaning},
+#define OP(name, format, match, mask, operands, meaning) {#name, operands, match, mask, 0, format, meaning},
+#define EXTRA(extension, name, format, match, mask, operands, meaning)                                       \
+    {#name, operands, match, mask, EXTENSION_##extension, format, meaning},
 #include "isa.def"
 #undef OP
 };
 
+uint32_t extension_bit(const char *wanted) {
+#define EXTENSION(name)                                                                                      \
+    if (!strcmp(wanted, #name)) return EXTENSION_##name;
+    EXTENSIONS(EXTENSION)
+#undef EXTENSION
+    return 0;
+}
+
 static unsigned bucket_of(uint32_t word) { return (word >> 2 & 31) << 3 | (word >> 12 & 7); }
 
-decoder *decoder_new(void) {
+decoder *decoder_new(uint32_t extensions) {
     decoder *d = malloc(sizeof *d);
     if (!d) return NULL;
     unsigned count = 0;
@@ -38,10 +48,12 @@ decoder *decoder_new(void) {
         d->start[bucket] = (uint16_t)count;
         for (unsigned op = 0; op < OP_COUNT; op++) {
             uint32_t mask = instructions[op].mask & 0x707f;
+            if (instructions[op].extension & ~extensions) continue;
             if ((word & mask) == (instructions[op].match & mask)) d->list[count++] = (uint16_t)op;
         }
     }
     d->start[256] = (uint16_t)count;
+    d->extensions = extensions;
     return d;
 }
 
@@ -84,7 +96,48 @@ static uint32_t type_j(uint32_t match, uint32_t imm) {
            bits(imm, 20, 20, 31);
 }
 
-uint32_t decode_expand(uint16_t half) {
+// Zcb, where the sixteen-bit code space was free
+static uint32_t expand_zcb(uint32_t w, uint32_t high, uint32_t low) {
+    enum {
+        LBU = 0x4003,
+        LHU = 0x5003,
+        LH = 0x1003,
+        SB = 0x23,
+        SH = 0x1023,
+        MUL = 0x02000033,
+        ANDI = 0x7013,
+        XORI = 0x4013,
+        SEXT_B = 0x60401013,
+        SEXT_H = 0x60501013,
+        ZEXT_H = 0x0800403b,
+        ADD_UW = 0x0800003b
+    };
+    uint32_t byte = bits(w, 6, 6, 0) | bits(w, 5, 5, 1), half = bits(w, 5, 5, 1);
+    if ((w & 3) == 0) {
+        switch (bits(w, 12, 10, 1) | bits(w, 6, 6, 0)) {
+        case 0:
+        case 1: return type_i(LBU, low, high, byte);
+        case 2: return type_i(LHU, low, high, half);
+        case 3: return type_i(LH, low, high, half);
+        case 4:
+        case 5: return type_s(SB, high, low, byte);
+        case 6: return type_s(SH, high, low, half);
+        }
+        return 0;
+    }
+    if (bits(w, 6, 5, 0) == 2) return type_r(MUL, high, high, low);
+    switch (bits(w, 4, 2, 0)) {
+    case 0: return type_i(ANDI, high, high, 255);
+    case 1: return type_r(SEXT_B, high, high, 0);
+    case 2: return type_r(ZEXT_H, high, high, 0);
+    case 3: return type_r(SEXT_H, high, high, 0);
+    case 4: return type_r(ADD_UW, high, high, 0);
+    case 5: return type_i(XORI, high, high, 0xfff);
+    }
+    return 0;
+}
+
+uint32_t decode_expand(const board *b, uint16_t half) {
     enum {
         ADDI = 0x13,
         ADDIW = 0x1b,
@@ -115,6 +168,7 @@ uint32_t decode_expand(uint16_t half) {
     uint32_t w = half;
     uint32_t rd = bits(w, 11, 7, 0), rs2 = bits(w, 6, 2, 0);          // full register fields
     uint32_t low = bits(w, 4, 2, 0) + 8, high = bits(w, 9, 7, 0) + 8; // the three-bit ones
+    bool zcb = b->decoder->extensions & EXTENSION_zcb;
     uint32_t sign = 0u - (w >> 12 & 1);
     uint32_t imm6 = bits(w, 6, 2, 0) | (sign << 5), shamt = bits(w, 6, 2, 0) | bits(w, 12, 12, 5);
     uint32_t word4 = bits(w, 12, 10, 3) | bits(w, 6, 6, 2) | bits(w, 5, 5, 6);  // c.lw, c.sw
@@ -129,6 +183,7 @@ uint32_t decode_expand(uint16_t half) {
     case 001: return type_i(FLD, low, high, word8);
     case 002: return type_i(LW, low, high, word4);
     case 003: return type_i(LD, low, high, word8);
+    case 004: return zcb ? expand_zcb(w, high, low) : 0;
     case 005: return type_s(FSD, high, low, word8);
     case 006: return type_s(SW, high, low, word4);
     case 007: return type_s(SD, high, low, word8);
@@ -155,7 +210,7 @@ uint32_t decode_expand(uint16_t half) {
         case 4: return type_r(SUBW, high, high, low);
         case 5: return type_r(ADDW, high, high, low);
         }
-        return 0;
+        return zcb ? expand_zcb(w, high, low) : 0;
     case 015:
         return type_j(JAL, bits(w, 11, 11, 4) | bits(w, 10, 9, 8) | bits(w, 8, 8, 10) | bits(w, 7, 7, 6) |
                                bits(w, 6, 6, 7) | bits(w, 5, 3, 1) | bits(w, 2, 2, 5) | (sign << 11));
@@ -204,7 +259,7 @@ static bool near_target(unsigned format, int32_t imm, unsigned offset) {
 // Gives the index of the handler.
 static unsigned decode_form(const board *b, uint32_t raw, unsigned offset, bool far, operation *out) {
     bool wide = (raw & 3) == 3;
-    uint32_t word = wide ? raw : decode_expand((uint16_t)raw);
+    uint32_t word = wide ? raw : decode_expand(b, (uint16_t)raw);
     unsigned op = word ? decode_opcode(b, word) : OP_illegal;
     unsigned format = instructions[op].format;
     if ((format == FR || format == R4) && (word >> 12 & 7) - 5 < 2)

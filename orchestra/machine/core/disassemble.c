@@ -77,7 +77,7 @@ static bool operand(text *t, const char *name, size_t length, uint32_t word, int
 unsigned disassemble(board *b, uint32_t raw, uint64_t pc, char *out, unsigned capacity) {
     text t = {out, capacity};
     bool wide = (raw & 3) == 3;
-    uint32_t word = wide ? raw : decode_expand((uint16_t)raw);
+    uint32_t word = wide ? raw : decode_expand(b, (uint16_t)raw);
     unsigned op = word ? decode_opcode(b, word) : OP_illegal;
     operation o;
     decode_operation(b, raw, 0, true, &o);
@@ -108,3 +108,5 @@ const char *instruction_operands(unsigned op) { return instructions[op].operands
 uint32_t instruction_match(unsigned op) { return instructions[op].match; }
 
 uint32_t instruction_mask(unsigned op) { return instructions[op].mask; }
+
+uint32_t instruction_extension(unsigned op) { return instructions[op].extension; }

@@ -68,7 +68,8 @@ typedef struct {
     uint8_t uart_count, uart_thr_interrupt;
     uint8_t uart_reserved[2];
     uint8_t uart_fifo[UART_FIFO];
-    uint64_t reserved[95];
+    uint64_t stimecmp;
+    uint64_t reserved[94];
     virtio_state virtio[VIRTIO_SLOTS];
     uint8_t padding[640];
 } state;
@@ -181,9 +182,21 @@ typedef struct {
 
 enum { CODE_BUCKETS = 4096, OP_COUNT_AT_MOST = 1024 };
 
+// what a board may have beyond RV64GC; the order of the bits is nobody's business but this list's
+#define EXTENSIONS(X) X(zba) X(zbb) X(zbs) X(zcb) X(zicbom) X(zicboz) X(zicond) X(sstc) X(svinval)
+enum extension {
+#define EXTENSION(name) EXTENSION_INDEX_##name,
+    EXTENSIONS(EXTENSION)
+#undef EXTENSION
+#define EXTENSION(name) EXTENSION_##name = 1 << EXTENSION_INDEX_##name,
+        EXTENSIONS(EXTENSION)
+#undef EXTENSION
+};
+
 typedef struct { // candidates by major opcode and funct3, so that decoding tries few lines of the table
     uint16_t start[257];
     uint16_t list[8 * OP_COUNT_AT_MOST];
+    uint32_t extensions; // bits of enum extension
 } decoder;
 
 struct board {
@@ -244,7 +257,7 @@ enum opcode {
 
 typedef struct {
     const char *name, *operands;
-    uint32_t match, mask;
+    uint32_t match, mask, extension; // extension 0: always there
     uint8_t format;
     bool ends_block;
 } instruction;
@@ -252,10 +265,12 @@ typedef struct {
 extern const instruction instructions[OP_COUNT];
 const void *const *interpreter_handlers(void); // [OP_TOTAL][4]: 2 bytes, 4 bytes; the same with far branches
 
-decoder *decoder_new(void);
+decoder *decoder_new(uint32_t extensions);
+uint32_t extension_bit(const char *name); // 0: no such extension
 void decoder_free(decoder *d);
 unsigned decode_opcode(const board *b, uint32_t word);
-uint32_t decode_expand(uint16_t half); // a compressed instruction as its 32-bit form; 0 when illegal
+uint32_t decode_expand(const board *b,
+                       uint16_t half); // a compressed instruction as its 32-bit form; 0 when illegal
 void decode_operation(const board *b, uint32_t raw, unsigned offset, bool far, operation *out);
 void decode_block(const board *b, code_page *page, unsigned slot);
 code_page *code_new(const board *b, const uint8_t *host);
@@ -313,6 +328,7 @@ int mmu_store_conditional(machine *m, uint64_t address, unsigned size, uint64_t 
 operation *mmu_fetch(machine *m, uint64_t pc);              // NULL: trap
 bool mmu_fetch_raw(machine *m, uint64_t pc, uint32_t *raw); // false: trap
 bool mmu_debug_translate(machine *m, uint64_t address, uint64_t *physical);
+bool mmu_manage(machine *m, uint64_t address); // may a cache block be managed?
 tlb_entry *mmu_bank(machine *m);
 uint8_t *mmu_own(machine *m, uint64_t page, bool *leave); // for writing the whole page; NULL: out of memory
 void mmu_forget(machine *m, uint64_t page);               // what was decoded or walked from it
@@ -467,6 +483,11 @@ bool dma_copy(machine *m, uint64_t target, uint64_t source, uint64_t length, boo
 #define MSTATUS_SXL  (2ull << 34)
 #define MSTATUS_SD   (1ull << 63)
 
+#define ENVCFG_CBIE  (3ull << 4)
+#define ENVCFG_CBCFE (1ull << 6)
+#define ENVCFG_CBZE  (1ull << 7)
+#define MENVCFG_STCE (1ull << 63)
+
 enum { IRQ_SSI = 1, IRQ_MSI = 3, IRQ_STI = 5, IRQ_MTI = 7, IRQ_SEI = 9, IRQ_MEI = 11 };
 
 enum cause {
@@ -490,6 +511,7 @@ enum cause {
 bool csr_read(machine *m, unsigned number, uint64_t *value);
 bool csr_write(machine *m, unsigned number, uint64_t value);
 bool csr_access(machine *m, unsigned number, bool writes); // may the present mode?
+bool csr_environment(const machine *m, uint64_t bits);     // do menvcfg and senvcfg let the present mode?
 const char *csr_name(unsigned number);                     // NULL: no such CSR
 int csr_number(const char *name);                          // -1: no such CSR
 uint64_t interrupts_pending(const machine *m);             // mip with the wires
@@ -515,7 +537,7 @@ enum { YIELD_AUTOMATIC = 0, YIELD_MANUAL = 1 };
 bool clint_load(machine *m, uint64_t offset, unsigned size, uint64_t *value);
 bool clint_store(machine *m, uint64_t offset, unsigned size, uint64_t value);
 uint64_t clint_time(const machine *m);
-uint64_t clint_timer_cycle(const machine *m); // when mtime reaches mtimecmp
+uint64_t clint_timer_cycle(const machine *m, uint64_t enabled); // when the next of these interrupts is due
 bool plic_load(machine *m, uint64_t offset, unsigned size, uint64_t *value);
 bool plic_store(machine *m, uint64_t offset, unsigned size, uint64_t value);
 void plic_set(machine *m, unsigned source, bool level);
@@ -736,5 +758,6 @@ const char *instruction_name(unsigned op);
 const char *instruction_operands(unsigned op);
 uint32_t instruction_match(unsigned op);
 uint32_t instruction_mask(unsigned op);
+uint32_t instruction_extension(unsigned op);
 
 #endif

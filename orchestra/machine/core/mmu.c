@@ -492,6 +492,16 @@ int mmu_store_conditional(machine *m, uint64_t address, unsigned size, uint64_t 
     return m->attention ? STORE_LEAVE : result;
 }
 
+// A block that may be loaded may be managed; what is wrong with it is wrong with a store.
+bool mmu_manage(machine *m, uint64_t address) {
+    uint64_t physical;
+    if (translate(m, address, ACCESS_LOAD, data_privilege(m), false, &physical))
+        return guest_memory(m, physical, RANGE_READ) || fail(m, ACCESS_STORE, false, address);
+    if (m->cause == CAUSE_LOAD_PAGE) m->cause = CAUSE_STORE_PAGE;
+    if (m->cause == CAUSE_LOAD_ACCESS) m->cause = CAUSE_STORE_ACCESS;
+    return false;
+}
+
 // instruction fetch
 
 static uint8_t *fetch_host(machine *m, uint64_t pc, uint64_t *page) {

@@ -46,6 +46,41 @@ static outcome system_sfence(machine *m, const operation *d, uint64_t pc) {
     return GO_NEXT; // translations are coherent: see mmu.c
 }
 
+static outcome system_sfence_inval(machine *m, const operation *d, uint64_t pc) {
+    (void)d, (void)pc;
+    return m->s.privilege == PRIVILEGE_U ? GO_ILLEGAL : GO_NEXT;
+}
+
+static outcome manage(machine *m, const operation *d, uint64_t allowed) {
+    if (!csr_environment(m, allowed)) return GO_ILLEGAL;
+    return mmu_manage(m, m->s.x[d->rs1]) ? GO_NEXT : GO_TRAP; // there are no caches that could be seen
+}
+
+static outcome system_cbo_inval(machine *m, const operation *d, uint64_t pc) {
+    (void)pc;
+    return manage(m, d, ENVCFG_CBIE);
+}
+
+static outcome system_cbo_clean(machine *m, const operation *d, uint64_t pc) {
+    (void)pc;
+    return manage(m, d, ENVCFG_CBCFE);
+}
+
+static outcome system_cbo_zero(machine *m, const operation *d, uint64_t pc) {
+    (void)pc;
+    uint64_t address = m->s.x[d->rs1];
+    if (!csr_environment(m, ENVCFG_CBZE)) return GO_ILLEGAL;
+    for (unsigned offset = 0; offset < 64; offset += 8) { // all in one page: only the first can be refused
+        int result = mmu_store(m, (address & ~63ull) + offset, 8, 0);
+        if (result == STORE_TRAP) {
+            if (m->cause != CAUSE_NONE) m->value = address;
+            return GO_TRAP;
+        }
+        if (result == STORE_LEAVE) m->attention = true;
+    }
+    return GO_NEXT;
+}
+
 static outcome system_ecall(machine *m, const operation *d, uint64_t pc) {
     (void)d, (void)pc;
     return trap_with(m, CAUSE_ECALL_U + m->s.privilege, 0);
@@ -608,7 +643,7 @@ static bool skip_idle(machine *m, uint64_t until) {
         s->waiting = 0;
         return true;
     }
-    uint64_t timer = s->mie >> IRQ_MTI & 1 ? clint_timer_cycle(m) : ~0ull;
+    uint64_t timer = clint_timer_cycle(m, s->mie);
     if (timer == ~0ull) return false;
     uint64_t target = timer < until ? timer : until;
     s->minstret_offset -= target - s->cycle;
@@ -635,7 +670,7 @@ static int run(machine *m, uint64_t until) {
             continue;
         }
         uint64_t limit = until - s->cycle > CHUNK_CYCLES ? s->cycle + CHUNK_CYCLES : until;
-        uint64_t timer = clint_timer_cycle(m);
+        uint64_t timer = clint_timer_cycle(m, ~0ull);
         if (timer > s->cycle && timer < limit) limit = timer;
         m->limit = limit;
         m->budget = (int64_t)(limit - s->cycle);
@@ -668,7 +703,7 @@ void machine_run(run_call *call) {
 
 static void record(machine *m, commit *c, const state *before) {
     const state *s = &m->s;
-    uint32_t word = (c->raw & 3) == 3 ? c->raw : decode_expand((uint16_t)c->raw);
+    uint32_t word = (c->raw & 3) == 3 ? c->raw : decode_expand(m->home, (uint16_t)c->raw);
     const instruction *i = &instructions[word ? decode_opcode(m->home, word) : OP_illegal];
     unsigned rd = word >> 7 & 31;
     c->rd = (uint8_t)rd;

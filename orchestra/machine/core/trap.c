@@ -32,6 +32,10 @@ uint64_t interrupts_pending(const machine *m) {
     uint64_t pending = s->mip; // what software wrote
     if (s->msip) pending |= 1ull << IRQ_MSI;
     if (clint_time(m) >= s->mtimecmp) pending |= 1ull << IRQ_MTI;
+    if (s->menvcfg & MENVCFG_STCE) {
+        pending &= ~(1ull << IRQ_STI);
+        if (clint_time(m) >= s->stimecmp) pending |= 1ull << IRQ_STI;
+    }
     if (plic_line(m, 0)) pending |= 1ull << IRQ_MEI;
     if (plic_line(m, 1)) pending |= 1ull << IRQ_SEI;
     return pending;

@@ -5,10 +5,21 @@ enum { MSIP = 0, MTIMECMP = 0x4000, MTIME = 0xbff8 };
 
 uint64_t clint_time(const machine *m) { return cycle_now(m) / m->home->cycles_per_tick + m->s.mtime_offset; }
 
-uint64_t clint_timer_cycle(const machine *m) {
-    uint64_t ticks = m->s.mtimecmp - m->s.mtime_offset, cycle;
-    if (m->s.mtimecmp < m->s.mtime_offset) return 0;
+static uint64_t due_cycle(const machine *m, uint64_t compare) {
+    uint64_t ticks = compare - m->s.mtime_offset, cycle;
+    if (compare < m->s.mtime_offset) return 0;
     return __builtin_mul_overflow(ticks, m->home->cycles_per_tick, &cycle) ? ~0ull : cycle;
+}
+
+uint64_t clint_timer_cycle(const machine *m, uint64_t enabled) {
+    const state *s = &m->s;
+    uint64_t now = s->cycle, next = ~0ull;
+    if (enabled >> IRQ_MTI & 1) next = due_cycle(m, s->mtimecmp);
+    if ((enabled >> IRQ_STI & 1) && (s->menvcfg & MENVCFG_STCE)) {
+        uint64_t supervisor = due_cycle(m, s->stimecmp);
+        if (supervisor > now && (next <= now || supervisor < next)) next = supervisor;
+    }
+    return next;
 }
 
 static void part_of(uint64_t whole, uint64_t offset, unsigned size, uint64_t *value) {
