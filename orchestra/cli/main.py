@@ -8,7 +8,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from orchestra.cli import bench, bench_fleet, demo, image, layers, machines, requests, run, verify
+from orchestra.cli import (
+    bench,
+    bench_fleet,
+    demo,
+    image,
+    layers,
+    machines,
+    requests,
+    run,
+    serve,
+    verify,
+)
 from orchestra.cli.attend import Stopped
 from orchestra.cli.options import examples
 from orchestra.errors import BadConfig, BadImage, OrchestraError
@@ -51,6 +62,7 @@ app.command("export", epilog=layers.EXPORT_EXAMPLES)(layers.export)
 app.command("info", epilog=machines.INFO_EXAMPLES)(machines.info)
 app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
 app.add_typer(image.app, name="image", epilog=image.EXAMPLES)
+app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 bench.bench_app.command("fleet", epilog=bench_fleet.EXAMPLES)(bench_fleet.fleet)
 app.add_typer(bench.bench_app, name="bench", epilog=bench.EXAMPLES)

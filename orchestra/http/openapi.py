@@ -1,0 +1,121 @@
+"""The description of the HTTP interface, for whoever generates clients (OpenAPI 3.1)."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import Any
+
+import msgspec
+
+from orchestra.http.wire import ErrorBody, EventBody, OutcomeBody, Parameters
+
+__all__ = ["describe"]
+
+BODIES = (OutcomeBody, EventBody, ErrorBody)
+TEXTS = {
+    400: "a parameter is wrong",
+    401: "no token, or a wrong one",
+    404: "no such application or input",
+    409: "another input has that number, or this cannot be done now",
+    413: "the body is too long",
+    429: "too many wait: come again after Retry-After seconds",
+    503: "not open, or the storage failed: come again after Retry-After seconds",
+}
+NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+NUMBER = {"name": "number", "in": "path", "required": True, "schema": {"type": "integer"}}
+
+
+def describe() -> dict[str, Any]:
+    """Return the document."""
+    (query,), components = msgspec.json.schema_components(
+        [Parameters], ref_template="#/components/schemas/{name}"
+    )
+    _, bodies = msgspec.json.schema_components(BODIES, ref_template="#/components/schemas/{name}")
+    properties = components[query["$ref"].rpartition("/")[2]]["properties"]
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "orchestra", "version": _version()},
+        "paths": dict(_paths(properties)),
+        "components": {
+            "schemas": bodies,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"token": []}],
+    }
+
+
+def _paths(properties: dict[str, Any]) -> Any:
+    one = "/applications/{name}"
+    everything = _parameters(properties, *properties)
+    inspect = [each for each in everything if each["name"] != "number"]
+    yield "/health", {"get": _operation("Whether the process lives.", security=[])}
+    ready = _operation("Whether all applications are open.", 503, security=[])
+    yield "/ready", {"get": ready}
+    yield "/metrics", {"get": _operation("Statistics for Prometheus.", 503, content="text/plain")}
+    yield "/openapi.json", {"get": _operation("This description.")}
+    yield "/applications", {"get": _operation("What all applications do.")}
+    yield one, {"parameters": [NAME], "get": _operation("What an application does.", 404)}
+    errors = (400, 404, 409, 413, 429, 503)
+    yield (
+        f"{one}/advance",
+        {
+            "parameters": [NAME, *everything],
+            "post": _request("Give an input; it is in the log when this answers.", *errors),
+        },
+    )
+    yield (
+        f"{one}/inspect",
+        {
+            "parameters": [NAME, *inspect],
+            "post": _request("Ask a copy of the state after the last input.", *errors),
+        },
+    )
+    stored = _operation("Store the state after the last input.", 404, 409, 503)
+    yield f"{one}/snapshot", {"parameters": [NAME], "post": stored}
+    known = _operation("What became of an input.", 404, 503, schema="OutcomeBody")
+    parameters = [NAME, NUMBER, *_parameters(properties, "encoding")]
+    yield f"{one}/inputs/{{number}}", {"parameters": parameters, "get": known}
+
+
+def _parameters(properties: dict[str, Any], *names: str) -> list[dict[str, Any]]:
+    return [{"name": name, "in": "query", "schema": properties[name]} for name in names]
+
+
+def _operation(
+    summary: str,
+    *errors: int,
+    schema: str | None = None,
+    content: str = "application/json",
+    security: list[Any] | None = None,
+) -> dict[str, Any]:
+    body = {"schema": _reference(schema) if schema else {}}
+    responses: dict[str, Any] = {"200": {"description": "so it is", "content": {content: body}}}
+    codes = errors if security is not None else (401, *errors)
+    responses |= {str(code): _error(code) for code in codes}
+    found: dict[str, Any] = {"summary": summary, "responses": responses}
+    return found if security is None else found | {"security": security}
+
+
+def _request(summary: str, *errors: int) -> dict[str, Any]:
+    """Describe an operation that takes bytes, and answers as JSON or as events on the way."""
+    found = _operation(summary, *errors, schema="OutcomeBody")
+    found["responses"]["200"]["description"] = "how it ended, whatever the guest said to it"
+    found["responses"]["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    body = {"schema": {"type": "string", "format": "binary"}}
+    return found | {"requestBody": {"content": {"application/octet-stream": body}}}
+
+
+def _error(code: int) -> dict[str, Any]:
+    body = {"application/json": {"schema": _reference("ErrorBody")}}
+    return {"description": TEXTS[code], "content": body}
+
+
+def _reference(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("orchestra")
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout
+        return "0"
