@@ -39,6 +39,14 @@ Identity = tuple[int, int, int, int]
 
 _TEMPORARY: Final = re.compile(r"\..+\.(\d+)-\d+\.tmp", re.DOTALL)
 _NO_RENAME_NEW: Final = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
+_KINDS: Final = {
+    stat.S_IFLNK: "a symlink",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+}
 _numbers = itertools.count()
 _swept: set[str] = set()
 
@@ -138,8 +146,8 @@ def link_over(source: Path, target: Path) -> bool:
 def child(folder: Path | str, name: str) -> Path:
     """Return the path of the file `name` directly in `folder`, there or not.
 
-    BadImage for any name that leads elsewhere and for a symlink; still open it without following
-    symlinks, for one may appear later.
+    BadImage for any name that leads elsewhere, and for anything but a regular file; still open it
+    without following symlinks, for one may appear later.
     """
     folder = Path(folder)
     if not isinstance(name, str) or name in {"", ".", ".."} or re.search(r"[/\\\0]", name):
@@ -151,10 +159,10 @@ def child(folder: Path | str, name: str) -> Path:
         return path
     except (OSError, ValueError) as error:
         raise BadImage(folder, "file name", name, "a name that a file can have") from error
-    if stat.S_ISLNK(mode):
-        raise BadImage(
-            path, "type", f"a symlink to {str(path.readlink())!r}", "a file in this folder"
-        )
+    if not stat.S_ISREG(mode):
+        link = f" to {str(path.readlink())!r}" if stat.S_ISLNK(mode) else ""
+        found = _KINDS.get(stat.S_IFMT(mode), "something else") + link
+        raise BadImage(path, "type", found, "a regular file in this folder")
     return path
 
 

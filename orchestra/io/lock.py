@@ -227,7 +227,12 @@ def _poll(fd: int, mode: LockMode, deadline: float | None) -> bool:
 
 def _open(path: Path) -> tuple[int, Inode]:
     """Open without waiting for the other end of a pipe and without following a last symlink."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise BadImage(path, "type", "a symlink", "what it points to, by its own name") from error
     status = os.fstat(fd)
     mode = status.st_mode
     if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode) or stat.S_ISBLK(mode)):

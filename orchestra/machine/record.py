@@ -118,6 +118,12 @@ def read_record(directory: Path) -> Record:
         record = msgspec.convert({**members, "config": {}}, Record)
     except (msgspec.MsgspecError, BadConfig, RecursionError) as error:
         raise BadImage(path, "content", str(error), "a machine's record") from error
+    for name, files in (
+        ("deltas", record.deltas),
+        ("images", tuple(image.file for image in record.images)),
+    ):
+        if len(set(files)) != len(files):
+            raise BadImage(path, name, "a file twice", "files with names of their own")
     return msgspec.structs.replace(record, config=config)
 
 

@@ -21,6 +21,7 @@ from ._core import (
     WRITE,
     Board,
     Layer,
+    state_cycle,
 )
 from .delta import Delta, map_part, open_delta
 from .flat import Flat, map_flat
@@ -257,4 +258,6 @@ def _open_deltas(
     for name in record.deltas:
         deltas.append(open_delta(folder.child(directory, name), is_memory=pages))
         mappings.append(deltas[-1].mapping)
+    if (cycle := state_cycle(deltas[-1].state)) != record.cycle:
+        raise BadImage(deltas[-1].path, "cycle", cycle, f"{record.cycle}, the record's")
     return deltas
