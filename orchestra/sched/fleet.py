@@ -72,13 +72,14 @@ class Fleet:
         *,
         storage: Storage = "memory",
         torn: Literal["refuse", "discard"] = "refuse",
+        reserve: int = 0,
     ) -> AsyncIterator[Machine]:
         """Open a machine's folder or a snapshot, waiting in turn for its lock; close it at the end.
 
-        See `Machine.open` for `storage`, `torn` and errors; to give up waiting use
+        See `Machine.open` for `storage`, `torn`, `reserve` and errors; to give up waiting use
         `anyio.fail_after`.
         """
-        async with self._keep(partial(self._open, directory, storage, torn)) as machine:
+        async with self._keep(partial(self._open, directory, storage, torn, reserve)) as machine:
             yield machine
 
     @asynccontextmanager
@@ -325,7 +326,7 @@ class Fleet:
             with anyio.CancelScope(shield=True):
                 await self._release(machine)
                 cycle = machine.cycle
-                await self._scheduler.in_thread(machine.close)
+                await self._scheduler.in_thread(partial(_end, machine))
             self._log_machine("machine.closed", machine, cycle, began)
 
     async def _release(self, machine: Any) -> None:
@@ -349,6 +350,7 @@ class Fleet:
         directory: Path | str,
         storage: Storage = "memory",
         torn: Literal["refuse", "discard"] = "refuse",
+        reserve: int = 0,
     ) -> Machine:
         path = Path(directory).absolute()  # noqa: ASYNC240 - asks for the working directory only
         try:
@@ -357,7 +359,7 @@ class Fleet:
             raise BadImage(path, "type", "no such folder", "the folder of a machine") from None
         try:
             opening = partial(Machine.open_locked, path, held, storage=storage, torn=torn)
-            return await self._scheduler.in_thread(opening)
+            return await self._scheduler.in_thread(partial(opening, reserve=reserve))
         except BaseException:
             held.close()
             raise
@@ -385,6 +387,12 @@ def machine_name(machine: Any) -> str:
         return machine
     folder = getattr(machine, "directory", machine if hasattr(machine, "name") else None)
     return str(folder) if folder is not None else f"machine-{id(machine):x}"
+
+
+def _end(machine: Any) -> None:
+    """Close a machine; when it cannot be sealed, it is discarded, and the error raised."""
+    with machine:
+        pass
 
 
 @asynccontextmanager
