@@ -4,6 +4,7 @@ lock      shared and exclusive locks on folders and files, in turn
 folder    published whole or not at all; safe names
 reflink   copies that share blocks, else skip holes and zeros
 sparse    files with holes
+regular   files that are files, for reading
 mapping   files in memory
 arena     storage that the core grows by itself
 process   what a forked child leaves to its parent

@@ -26,6 +26,7 @@ __all__ = [
     "child",
     "identity_of",
     "link_over",
+    "located",
     "publish",
     "remove",
     "replace_file",
@@ -141,6 +142,17 @@ def link_over(source: Path, target: Path) -> bool:
         return False
     temporary.replace(target)
     return True
+
+
+def located(folder: Path | str) -> Path:
+    """Give a folder's absolute path, in which no symlink was followed; BadImage if there is none.
+
+    So it can be found again when the working folder has changed.
+    """
+    path = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() follows symlinks
+    if not path.is_dir():
+        raise BadImage(path, "type", "no such folder", "a folder, such as a machine has")
+    return path
 
 
 def child(folder: Path | str, name: str) -> Path:

@@ -56,9 +56,7 @@ def clone_machine(
 
     Raises MachineLocked, MachineTorn, FolderExists, BadImage, BackingFault and OSError.
     """
-    source, target = Path(source), Path(target)
-    if not source.is_dir():
-        raise BadImage(source, "type", "no such folder", "the folder of a machine")
+    source, target = folder.located(source), Path(target)
     lock = (
         try_lock(source, "shared")
         if wait_seconds == 0
@@ -85,9 +83,7 @@ def export_range(
     of the image below, each compared with its checksum. Raises what clone_machine does, BadConfig
     for a range that there is not, and FileExistsError.
     """
-    source, target = Path(source), Path(target)
-    if not source.is_dir():
-        raise BadImage(source, "type", "no such folder", "the folder of a machine")
+    source, target = folder.located(source), Path(target)
     with wait_lock(source, "shared", wait_seconds):
         record = read_record(source)
         if unsealed(source, record):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from orchestra.errors import BadImage, MachineTorn
+from orchestra.errors import MachineTorn
 from orchestra.io import folder
 from orchestra.io.lock import wait_lock
 from orchestra.io.sparse import allocated_bytes, write_at
@@ -18,6 +17,9 @@ from .merged import Merged, delta_parts
 from .record import Record, read_record, write_record
 from .store import unsealed
 from .view import view_of_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["CompactSummary", "compact_machine"]
 
@@ -46,9 +48,7 @@ def compact_machine(directory: Path | str, *, wait_seconds: float | None = 0) ->
 
     Raises MachineLocked, MachineTorn, BadImage, BackingFault and OSError; all is as before then.
     """
-    directory = Path(os.path.abspath(directory))  # noqa: PTH100 - resolve() follows symlinks
-    if not directory.is_dir():
-        raise BadImage(directory, "type", "no such folder", "the folder of a machine")
+    directory = folder.located(directory)
     with wait_lock(directory, "exclusive", wait_seconds):
         record = read_record(directory)
         if unsealed(directory, record):

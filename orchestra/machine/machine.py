@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from orchestra.errors import (
     BadConfig,
-    BadImage,
     GuestError,
     MachineBusy,
     MachineTorn,
@@ -157,9 +155,7 @@ class Machine:
         the last seal); BadImage for anything in the folder that is not as it must be.
         """
         _check_reserve(storage, reserve)
-        directory = Path(os.path.abspath(directory))  # noqa: PTH100 - resolve() follows symlinks
-        if not directory.is_dir():
-            raise BadImage(directory, "type", "no such folder", "the folder of a machine")
+        directory = folder.located(directory)
         mode: LockMode = "exclusive" if storage == "backing" else "shared"
         lock = (
             try_lock(directory, mode)

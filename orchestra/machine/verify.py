@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from orchestra.errors import BackingFault, BadConfig, BadImage
 from orchestra.io import folder
 from orchestra.io.lock import wait_lock
+from orchestra.io.regular import open_regular
 from orchestra.io.sparse import allocated_bytes
 
 from ._core import DEAD_SLOT, PAGE_BYTES, ZERO_PAGE, state_cycle
-from .content import image_hashes, open_image, page_segments
+from .content import image_hashes
 from .delta import READ_PAGES, checksum_page, open_delta
 from .layout import plan_layout
 from .merkle import Tree
@@ -25,6 +24,7 @@ from .view import view_of_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
+    from pathlib import Path
 
     from .delta import Delta
     from .record import Extent, ImageFile, Record
@@ -77,9 +77,7 @@ def verify_folder(
     It is locked against writers meanwhile: MachineLocked when one runs in it. `progress` is told
     bytes read and to be read. Raises BadImage only when it is no folder at all.
     """
-    directory = Path(os.path.abspath(directory))  # noqa: PTH100 - resolve() follows symlinks
-    if not directory.is_dir():
-        raise BadImage(directory, "type", "no such folder", "the folder of a machine")
+    directory = folder.located(directory)
     with wait_lock(directory, "shared", wait_seconds):
         check = _Check(directory)
         done = 0
@@ -154,8 +152,8 @@ class _Check:
         with self.noting(self.directory / image.file):
             path = folder.child(self.directory, image.file)
             tree, pages = Tree.empty(), 0
-            with open_image(path, image.length) as fd:
-                for hashes in image_hashes(fd, page_segments(fd)):
+            with open_regular(path, image.length) as file:
+                for hashes in image_hashes(file):
                     pages += len(hashes)
                     if image.digest is not None:
                         tree = tree.update_hashes(hashes)
@@ -233,7 +231,7 @@ class _Check:
         """List what the record does not name."""
         known = {NAME, *record.deltas, *(image.file for image in record.images)}
         known.update(path.name for path in unsealed(self.directory, record))
-        return tuple(sorted(set(os.listdir(self.directory)) - known))  # noqa: PTH208
+        return tuple(sorted({path.name for path in self.directory.iterdir()} - known))
 
     @contextmanager
     def noting(self, path: Path) -> Iterator[None]:
