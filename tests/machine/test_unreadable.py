@@ -289,3 +289,38 @@ def test_what_a_disk_refused_once_is_written_when_it_takes_it(tmp_path):
         arena.sync()
         behind = (filesystem.source / "top").read_bytes()
         assert (behind[PAGE : PAGE + 8], behind[-8:]) == (b"precious", b"the last")
+
+
+def test_a_request_that_overwrites_its_own_descriptors_can_be_made_again(tmp_path):
+    """Its first page of data goes over the table; the second cannot be read from the disk."""
+    data, disk = bytearray(image()), tmp_path / "disk"
+    content = os.urandom(2 * PAGE)
+    table = PAGES["table"] * PAGE
+    chain = (
+        (at("header"), 16, 1, 1),
+        (at("table"), PAGE, 3, 2),
+        (at("target"), PAGE, 3, 3),
+        (at("header") + 64, 1, 2, 0),
+    )
+    for number, fields in enumerate(chain):
+        sizes = zip(fields, (8, 4, 2, 2), strict=True)
+        entry = b"".join(value.to_bytes(size, "little") for value, size in sizes)
+        data[table + number * 16 : table + number * 16 + 16] = entry
+    (tmp_path / "data").write_bytes(data)
+    disk.write_bytes(content)
+    code = Code()
+    ask_the_disk(code)
+    halt(code)
+    config = make(tmp_path, tmp_path / "data", disk)
+    (tmp_path / "code").write_bytes(code.finish())
+    with Machine.create(config) as machine:
+        expected = to_halt(machine)
+        assert machine.read(at("table"), PAGE) == content[:PAGE]
+        assert machine.read(at("target"), PAGE) == content[PAGE:]
+    with Machine.create(config) as machine:
+        os.truncate(disk, PAGE)
+        with pytest.raises(BackingFault):
+            machine.run(max_cycles=10_000)
+        assert machine.read(at("table"), PAGE) == data[table : table + PAGE]
+        disk.write_bytes(content)
+        assert to_halt(machine) == expected

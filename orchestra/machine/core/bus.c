@@ -74,6 +74,24 @@ bool dma_write(machine *m, uint64_t address, const void *data, uint64_t length, 
     return true;
 }
 
+// What cannot be read or written there faults now, before a device has begun.
+void dma_touch(machine *m, uint64_t address, uint64_t length, bool guest, bool write) {
+    if (!inside(m, address, length, guest, write ? RANGE_WRITE : RANGE_READ)) return;
+    while (length) {
+        uint64_t part = in_page(address, length);
+        bool leave = false;
+        uint8_t *host =
+            write ? mmu_own(m, address >> PAGE_SHIFT, &leave) : memory_peek(m, address >> PAGE_SHIFT);
+        if (!host) return;
+        volatile uint8_t *byte = host + (address & 4095);
+        if (write)
+            *byte = *byte;
+        else
+            (void)*byte;
+        address += part, length -= part;
+    }
+}
+
 bool dma_copy(machine *m, uint64_t target, uint64_t source, uint64_t length, bool guest_target,
               bool guest_source) {
     if (!inside(m, source, length, guest_source, RANGE_READ)) return false;

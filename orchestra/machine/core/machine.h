@@ -461,6 +461,7 @@ bool bus_load(machine *m, uint64_t address, unsigned size, uint64_t *value); // 
 bool bus_store(machine *m, uint64_t address, unsigned size, uint64_t value);
 bool dma_read(machine *m, uint64_t address, void *data, uint64_t length, bool guest);
 bool dma_write(machine *m, uint64_t address, const void *data, uint64_t length, bool guest);
+void dma_touch(machine *m, uint64_t address, uint64_t length, bool guest, bool write);
 bool dma_copy(machine *m, uint64_t target, uint64_t source, uint64_t length, bool guest_target,
               bool guest_source);
 

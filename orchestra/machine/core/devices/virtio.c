@@ -94,6 +94,16 @@ static unsigned chain(machine *m, const virtqueue *q, uint32_t head, virtio_segm
     }
 }
 
+// A request may write over its own descriptors: so all that may fault does so before it begins, and it can be
+// made again.
+static void touch(machine *m, const virtio_segment *segments, unsigned count, uint64_t element,
+                  uint64_t index) {
+    for (unsigned i = 0; i < count; i++)
+        dma_touch(m, segments[i].address, segments[i].length, true, segments[i].writable);
+    dma_touch(m, element, 8, true, true);
+    dma_touch(m, index, 2, true, true);
+}
+
 static void notify(machine *m, unsigned slot, unsigned index) {
     virtio_state *v = &m->s.virtio[slot];
     if (index >= VIRTIO_QUEUES || !(v->status & STATUS_DRIVER_OK) || (v->status & STATUS_NEEDS_RESET)) return;
@@ -113,12 +123,13 @@ static void notify(machine *m, unsigned slot, unsigned index) {
             goto protocol_error;
         unsigned count = chain(m, q, head, segments);
         if (!count) goto protocol_error;
+        uint64_t place = q->device + 4 + 8ull * (used % q->size);
+        touch(m, segments, count, place, q->device + 2);
         uint32_t written = m->home->virtio[slot].kind == VIRTIO_BLOCK
                                ? virtio_block_request(m, slot, segments, count)
                                : virtio_random_request(m, slot, segments, count);
         uint32_t element[2] = {head, written};
-        if (!dma_write(m, q->device + 4 + 8ull * (used % q->size), element, sizeof element, true))
-            goto protocol_error;
+        if (!dma_write(m, place, element, sizeof element, true)) goto protocol_error;
         used++;
         if (!dma_write(m, q->device + 2, &used, sizeof used, true)) goto protocol_error;
         q->next_available++;

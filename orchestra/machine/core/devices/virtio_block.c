@@ -14,7 +14,9 @@ uint64_t virtio_block_config(const machine *m, unsigned slot, uint64_t offset) {
 static uint8_t transfer(machine *m, const virtio_config *c, uint32_t type, uint64_t sector,
                         const virtio_segment *segments, unsigned count, uint32_t *written) {
     if (sector > c->length / SECTOR) return STATUS_ERROR;
-    uint64_t position = sector * SECTOR;
+    uint64_t position = sector * SECTOR, length = 0;
+    for (unsigned i = 0; i < count; i++) length += segments[i].length;
+    dma_touch(m, c->start + position, length, false, type == REQUEST_OUT);
     for (unsigned i = 0; i < count; i++) {
         const virtio_segment *g = &segments[i];
         bool in = type == REQUEST_IN;
