@@ -32,6 +32,7 @@ __all__ = [
     "replace_file",
     "sweep",
     "sync",
+    "sync_tree",
     "temporary",
     "write_new",
 ]
@@ -70,7 +71,7 @@ def publish(target: Path | str, *, durable: bool = False) -> Iterator[Path]:
         try:
             yield temporary
             if durable:
-                _sync_tree(temporary)
+                sync_tree(temporary)
         finally:
             _unmark(mark)
         _rename_new(temporary, target)
@@ -291,11 +292,12 @@ def _rename_over_claim(temporary: Path, target: Path) -> None:
         raise
 
 
-def _sync_tree(folder: Path) -> None:
+def sync_tree(folder: Path) -> None:
+    """Bring a folder, and all that is in it, to the disk; OSError EIO or ENOSPC."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                _sync_tree(Path(entry.path))
+                sync_tree(Path(entry.path))
             elif entry.is_file(follow_symlinks=False):
                 sync(Path(entry.path))
     sync(folder)

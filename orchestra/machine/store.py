@@ -157,6 +157,8 @@ class Store:
         if self.storage == "backing":
             pages = self._seal_top(core, durable=durable)
         for flat in self._flats.values():
+            if durable:
+                flat.sync()
             if not flat.in_place:
                 flat.take(core.unstored())
         with folder.publish(target, durable=durable) as temporary:
@@ -196,6 +198,9 @@ class Store:
                 core, self.directory, images, self._parts, reproducible=reproducible
             )
             self._adopt_record(record, None, durable=durable)
+        if durable:  # what was sealed before may not have been
+            folder.sync_tree(self.directory)
+            folder.sync(self.directory.parent)
 
     def discard(self) -> None:
         """Let go of the files; those of an open top stay, and tell that it was not sealed."""
@@ -238,8 +243,6 @@ class Store:
         arena.finish(slots * PAGE_BYTES, header, tail)
         if durable:
             arena.sync()
-            for flat in self._flats.values():
-                flat.sync()
         path = self.directory / self._next_name()
         (self.directory / TOP).rename(path)
         core.mark_stored()

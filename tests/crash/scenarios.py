@@ -182,6 +182,20 @@ def rolled_often(root: Path, promised: frozenset[str]) -> None:
     nothing_else(root, "app", "earlier", "snap0", "snap1", "snap2")
 
 
+def settle(root: Path, durable: bool, promise: Promise) -> None:
+    """A snapshot in haste, and a close that makes up for it."""
+    with Machine.open(root / "app", storage="backing") as machine:
+        machine.advance(INPUTS[1])
+        machine.snapshot(root / "hasty")
+        machine.close(durable=durable)
+
+
+def settled(root: Path, promised: frozenset[str]) -> None:
+    if "end" in promised:
+        is_whole(root / "app", ALICE)
+        goes_on(root / "app", ALICE)
+
+
 def store_from_memory(root: Path, durable: bool, promise: Promise) -> None:
     with Machine.open(root / "app") as machine:
         machine.advance(INPUTS[1])
@@ -307,6 +321,7 @@ SCENARIOS = {
     "create": Scenario(nothing, create, created),
     "roll": Scenario(stored, roll, rolled),
     "roll-often": Scenario(stored, roll_often, rolled_often),
+    "settle": Scenario(stored, settle, settled),
     "store-from-memory": Scenario(stored, store_from_memory, stored_from_memory),
     "compact": Scenario(layered, compact, compacted),
     "clone": Scenario(stored, clone, cloned),

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from orchestra.errors import BackingFault, MachineLocked, MachineTorn
-from orchestra.machine import Machine
+from orchestra.machine import Drive, Machine
 from orchestra.machine.clone import clone_machine
 from orchestra.machine.compact import compact_machine
 from orchestra.sched.fleet import open_fleet
@@ -181,6 +181,27 @@ async def test_a_machine_of_a_fleet_that_cannot_be_sealed_lets_go_of_its_folder(
             os.truncate(ballast, 0)
             with pytest.raises(MachineTorn):
                 Machine.open(filesystem.folder / "app", storage="backing")
+
+
+async def test_an_application_with_a_shared_drive_is_advanced_and_inspected(tmp_path):
+    """Inspects have drives of their own; an input that is refused leaves the drive as it was."""
+    (tmp_path / "disk.img").write_bytes(bytes(2 << 20))
+    drive = Drive("disk", kind="pmem", path=tmp_path / "disk.img", shared=True)
+    config = ledger_config(drives=(drive,))
+    async with open_fleet(2) as fleet, fleet.create(config, tmp_path / "app") as machine:
+        await fleet.run(machine)
+        place = machine.layout.range("disk").start
+        machine.write(place, b"kept")
+        assert (await fleet.advance(machine, b"mint alice 5")).accepted
+        digest = machine.digest()
+        assert (await fleet.advance(machine, b"burn nobody 5")).status == "rejected"
+        assert machine.digest() == digest
+        async with fleet.inspect_pool(machine) as pool:
+            machine.write(place, b"gone on")
+            for _ in range(3):
+                assert (await pool.inspect(b"balance alice")).reports == (b"5",)
+    assert (tmp_path / "app" / "disk.img").read_bytes().startswith(b"gone on")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["app", "disk.img"]
 
 
 async def test_a_fleet_reserves_room_as_it_is_asked(app):
