@@ -37,8 +37,7 @@ static void satp_write(machine *m, uint64_t value) {
     if (mode != 0 && mode != SATP_SV39) return;
     value &= 0xf0000fffffffffffull; // no ASIDs
     if (value == m->s.satp) return;
-    m->s.satp = value;
-    mmu_flush(m);
+    mmu_change_root(m, value);
     m->attention = true;
 }
 

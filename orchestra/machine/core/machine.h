@@ -333,6 +333,7 @@ tlb_entry *mmu_bank(machine *m);
 uint8_t *mmu_own(machine *m, uint64_t page, bool *leave); // for writing the whole page; NULL: out of memory
 void mmu_forget(machine *m, uint64_t page);               // what was decoded or walked from it
 void mmu_flush(machine *m);
+void mmu_change_root(machine *m, uint64_t satp);
 void mmu_flush_writes(machine *m);
 void engine_flush(machine *m);
 bool engine_open(machine *m);

@@ -57,15 +57,33 @@ static void bury(engine *e, care_entry *c) { // the interpreter may still stand 
     c->care &= (uint8_t) ~(CARE_CODE | CARE_SHARED_CODE);
 }
 
-static void flush_fetch(engine *e) { memset(e->fetch, 0xff, sizeof e->fetch); }
-
 void mmu_flush(machine *m) {
     engine *e = m->engine;
     if (!e) return;
     for (unsigned bank = 0; bank < TLB_BANKS; bank++)
         if (e->filled >> bank & 1) memset(e->tlb[bank], 0xff, sizeof e->tlb[bank]);
     e->filled = 0;
-    flush_fetch(e);
+    memset(e->fetch, 0xff, sizeof e->fetch);
+}
+
+static void forget_fetches(engine *e, const code_page *code) {
+    fetch_entry *entry = e->fetch[0];
+    for (unsigned i = 0; i < sizeof e->fetch / sizeof *entry; i++, entry++)
+        if (entry->operations == code->operations) entry->tag = NONE;
+}
+
+// Virtual addresses that are translated anew from now on; M-mode's are not translated at all.
+static void forget_range(engine *e, uint64_t start, uint64_t length) {
+    for (unsigned bank = 0; bank < 3; bank++) {
+        if (!(e->filled >> bank & 1)) continue;
+        tlb_entry *entry = e->tlb[bank];
+        for (unsigned i = 0; i < TLB_ENTRIES; i++, entry++)
+            if (entry->read - start < length || entry->write - start < length)
+                entry->read = entry->write = NONE;
+    }
+    for (unsigned privilege = 0; privilege < 2; privilege++)
+        for (unsigned i = 0; i < FETCH_ENTRIES; i++)
+            if (e->fetch[privilege][i].tag - start < length) e->fetch[privilege][i].tag = NONE;
 }
 
 // The machine's pages have become immutable: stores must copy them first, and others may run their code.
@@ -96,12 +114,22 @@ static void forget_page_mappings(engine *e, uint64_t page, bool reads) {
     if (reads) e->host[page % HOST_ENTRIES].page = NONE;
 }
 
+// What entries `first` to `first + count - 1` of this page table translate.
+static void forget_entries(machine *m, const care_entry *table, unsigned first, uint64_t count) {
+    unsigned shift = PAGE_SHIFT + 9u * table->level;
+    uint64_t start = table->table_base + ((uint64_t)first << shift);
+    if (table->many_bases || (table->level == 2 && count > 1))
+        mmu_flush(m);
+    else
+        forget_range(m->engine, (uint64_t)((int64_t)(start << 25) >> 25), count << shift);
+}
+
 void mmu_forget(machine *m, uint64_t page) {
     engine *e = m->engine;
     care_entry *c = e ? care_find(e, page) : NULL;
     if (!c) return;
-    if (c->care & (CARE_CODE | CARE_SHARED_CODE)) flush_fetch(e);
-    if (c->care & CARE_TABLE) mmu_flush(m);
+    if (c->care & (CARE_CODE | CARE_SHARED_CODE)) forget_fetches(e, c->code);
+    if (c->care & CARE_TABLE) forget_entries(m, c, 0, 512);
     bury(e, c);
     c->care &= (uint8_t)~CARE_TABLE;
     c->writes = 0;
@@ -121,8 +149,8 @@ static uint8_t *own(machine *m, uint64_t page, bool *leave) {
         forget_page_mappings(m->engine, page, true);
         care_entry *c = care_find(m->engine, page);
         if (c && (c->care & (CARE_CODE | CARE_SHARED_CODE))) {
+            forget_fetches(m->engine, c->code);
             bury(m->engine, c);
-            flush_fetch(m->engine);
             *leave = true;
         }
     }
@@ -257,7 +285,8 @@ static bool translate(machine *m, uint64_t address, access_kind kind, unsigned p
         unsigned shift = PAGE_SHIFT + 9 * (unsigned)level;
         uint64_t place = table + (address >> shift & 511) * 8, page = table >> PAGE_SHIFT, pte;
         if (!guest_memory(m, place, RANGE_READ)) return fail(m, kind, false, address);
-        if (!debug) watch_table(m, page, (unsigned)level, address & ~((1ull << (shift + 9)) - 1));
+        uint64_t base = level == 2 ? 0 : address & ~((1ull << (shift + 9)) - 1);
+        if (!debug) watch_table(m, page, (unsigned)level, base);
         memcpy(&pte, (debug ? memory_peek(m, page) : host_of(m, page)) + (place & 4095), sizeof pte);
         if (!(pte & PTE_V) || ((pte & PTE_W) && !(pte & PTE_R)) || pte >> 54)
             return fail(m, kind, true, address);
@@ -289,6 +318,23 @@ static bool translate(machine *m, uint64_t address, access_kind kind, unsigned p
         return true;
     }
     return fail(m, kind, true, address);
+}
+
+/* satp changes. Where an operating system maps itself alike in all address spaces, the upper half of the root
+   tables is the same, and so are translations of those addresses. They depend on the new root from now on. */
+void mmu_change_root(machine *m, uint64_t satp) {
+    uint64_t old = m->s.satp & 0xfffffffffff, new = satp & 0xfffffffffff;
+    bool alike = m->engine && m->s.satp >> 60 && satp >> 60 &&
+                 guest_memory(m, old << PAGE_SHIFT, RANGE_READ) &&
+                 guest_memory(m, new << PAGE_SHIFT, RANGE_READ) &&
+                 !memcmp(host_of(m, old) + PAGE_BYTES / 2, host_of(m, new) + PAGE_BYTES / 2, PAGE_BYTES / 2);
+    m->s.satp = satp;
+    if (!alike) {
+        mmu_flush(m);
+        return;
+    }
+    watch_table(m, new, 2, 0);
+    forget_range(m->engine, 0, 1ull << 38);
 }
 
 bool mmu_debug_translate(machine *m, uint64_t address, uint64_t *physical) {
@@ -349,8 +395,8 @@ bool mmu_load(machine *m, uint64_t address, unsigned size, uint64_t *value) {
 
 static void forget_translation(machine *m, const care_entry *table, unsigned index) {
     engine *e = m->engine;
-    if (table->level != 0 || table->many_bases) {
-        mmu_flush(m);
+    if (table->many_bases || table->level != 0) {
+        forget_entries(m, table, index, 1);
         return;
     }
     uint64_t tag = table->table_base + ((uint64_t)index << PAGE_SHIFT);

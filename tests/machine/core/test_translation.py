@@ -204,6 +204,99 @@ def test_a_new_satp_is_another_world():
     assert [machine.registers[name] for name in ("s2", "s3", "s4")] == [111, 222, 111]
 
 
+SECOND = RAM + 0x60000  # a root; and a table of 2 MiB pages that moves DATA to where OTHER was
+MOVED = SECOND + 3 * PAGE
+SYSTEM_HALF = -(1 << 38)  # the first address of the upper half: entry 256 of a root
+WINDOW = SYSTEM_HALF + DATA - RAM
+
+
+def roots(second):
+    """Two address spaces: both have RAM in the upper half, or the second has what is given."""
+    tables = identity_tables(ROOT, RWXAD) | identity_tables(SECOND, RWXAD)
+    parts = {}
+    for root, entry in ((ROOT, pte(RAM)), (SECOND, second)):
+        page = bytearray(tables[root])
+        page[8 * 256 : 8 * 257] = entry.to_bytes(8, "little")
+        parts[root] = page
+    place_of_data = 2 * PAGE + 8 * ((DATA - RAM) // PAGE)
+    parts[SECOND][place_of_data : place_of_data + 8] = pte(OTHER).to_bytes(8, "little")
+    moved = bytearray(2 * PAGE)
+    moved[:8] = pte(MOVED + PAGE, V).to_bytes(8, "little")
+    index = PAGE + 8 * ((DATA - RAM) // PAGE)
+    moved[index : index + 8] = pte(OTHER).to_bytes(8, "little")
+    return {root: bytes(page) for root, page in parts.items()} | {MOVED: bytes(moved)}
+
+
+def go_to(code, root):
+    code.li("t0", 8 << 60 | root >> 12)
+    code.csrw("satp", "t0")
+
+
+def test_address_spaces_with_the_same_upper_half_differ_below():
+    code = Program()
+    code.li("s0", DATA)
+    code.li("s1", WINDOW)
+    for kept, data, root in (("s2", "s3", SECOND), ("s4", "s5", ROOT), ("s6", "s7", None)):
+        code.as_supervisor("ld", kept, "s1")
+        code.as_supervisor("ld", data, "s0")
+        if root:
+            go_to(code, root)
+    machine = run(code, roots(pte(RAM)))
+    seen = [machine.registers[f"s{number}"] for number in range(2, 8)]
+    assert seen == [111, 111, 111, 222, 111, 111]
+
+
+@pytest.mark.parametrize("second", [pte(MOVED, V), 0])
+def test_address_spaces_with_another_upper_half_differ_there(second):
+    code = Program()
+    code.li("s1", WINDOW)
+    code.as_supervisor("ld", "s2", "s1")
+    go_to(code, SECOND)
+    code.as_supervisor("ld", "s3", "s1")
+    go_to(code, ROOT)
+    code.as_supervisor("ld", "s4", "s1")
+    machine = run(code, roots(second))
+    assert [machine.registers[name] for name in ("s2", "s3", "s4")] == [
+        111,
+        222 if second else 1,
+        111,
+    ]
+
+
+def test_what_was_kept_in_a_new_address_space_follows_its_own_root():
+    code = Program()
+    code.li("s1", WINDOW)
+    code.as_supervisor("ld", "s2", "s1")
+    go_to(code, SECOND)
+    code.as_supervisor("ld", "s3", "s1")
+    code.entry(SECOND + 8 * 256, pte(MOVED, V))
+    code.as_supervisor("ld", "s4", "s1")
+    go_to(code, ROOT)
+    code.as_supervisor("ld", "s5", "s1")
+    machine = run(code, roots(pte(RAM)))
+    assert [machine.registers[f"s{number}"] for number in range(2, 6)] == [111, 111, 222, 111]
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_a_table_that_is_overwritten_as_data_is_forgotten_whole(level):
+    """So many stores that nobody follows them any more, then one that matters."""
+    table = (LEAF, MIDDLE, ROOT)[level]
+    entries = {LEAF: place(DATA), MIDDLE: MIDDLE, ROOT: ROOT + 8 * (RAM >> 30)}
+    code = Program()
+    code.li("s0", DATA)
+    code.as_supervisor("ld", "s2", "s0")
+    code.li("s1", table + 8 * 300)
+    code.li("s4", 100)
+    code.label("again")
+    code.op("sd", "s4", 0, "s1")
+    code.op("addi", "s4", "s4", -1)
+    code.op("bne", "s4", "zero", "again")
+    code.entry(entries[table], 0)
+    code.as_supervisor("ld", "s3", "s0")
+    machine = run(code)
+    assert [machine.registers[name] for name in ("s2", "s3", "a1")] == [111, 1, LOAD_FAULT]
+
+
 def test_the_host_may_change_a_table_between_two_runs():
     code = Program()
     code.li("s0", DATA)
