@@ -115,13 +115,13 @@ void hot_forget(code_page *page, unsigned slot) {
     for (unsigned i = 0; i < PAGE_SLOTS; i++) hot->heat[i] = hot->heat[i] != 0;
 }
 
-// A block starts at this slot: count how often.
+// A block starts at this slot: from now on it is counted how often.
 void hot_mark(const board *b, code_page *page, unsigned slot) {
     hot_page *hot = page->hot;
+    if (!b->translating || __atomic_load_n(&hot->heat[slot], __ATOMIC_RELAXED)) return;
+    __atomic_store_n(&hot->heat[slot], 1, __ATOMIC_RELAXED);
     uint16_t form = __atomic_load_n(&hot->forms[slot], __ATOMIC_ACQUIRE);
-    if (!__atomic_load_n(&hot->heat[slot], __ATOMIC_RELAXED))
-        __atomic_store_n(&hot->heat[slot], 1, __ATOMIC_RELAXED);
-    if (!b->translating || form == FORM_NONE || !host_translates(form >> 2)) return;
+    if (form == FORM_NONE || !host_translates(form >> 2)) return;
     const void *const *handlers = interpreter_handlers();
     const void *expected = handlers[form];
     __atomic_compare_exchange_n(&page->operations[slot].handler, &expected, handlers[OP_WARM * 4], false,

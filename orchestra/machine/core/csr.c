@@ -37,7 +37,7 @@ static void satp_write(machine *m, uint64_t value) {
     if (mode != 0 && mode != SATP_SV39) return;
     value &= 0xf0000fffffffffffull; // no ASIDs
     if (value == m->s.satp) return;
-    mmu_change_root(m, value);
+    m->s.satp = value;
     m->attention = true;
 }
 

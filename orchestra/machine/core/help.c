@@ -49,7 +49,8 @@ static int access_operation(machine *m, const operation *d, unsigned opcode) {
 // Has nothing that the run loop would look at come of a CSR that was written?
 static bool may_go_on(machine *m) {
     const fetch_entry *f = &m->fetch[m->page >> PAGE_SHIFT & (FETCH_ENTRIES - 1)];
-    return !m->stop && f->tag == m->page && mmu_bank(m) == m->bank && !interrupts_enabled(m);
+    return !m->stop && tlb_fetch(m) == m->fetch && f->tag == m->page && mmu_bank(m) == m->bank &&
+           !interrupts_enabled(m);
 }
 
 static int help_with(machine *m, const operation *d, unsigned opcode, bool system, uint64_t pc) {

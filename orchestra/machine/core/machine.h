@@ -280,9 +280,11 @@ code_page *code_shared(board *b, const uint8_t *host);
 void code_donate(board *b, code_page *page);
 void code_purge(board *b, const uint8_t *start, uint64_t length);
 
-// mmu.c: virtual addresses, the TLB, and pages that need care when written
+// tlb.c: what walks have found, for the address spaces that were used last
 
-enum { TLB_ENTRIES = 256, TLB_BANKS = 4, FETCH_ENTRIES = 256, HOST_ENTRIES = 256 };
+enum { TLB_ENTRIES = 256, FETCH_ENTRIES = 512, HOST_ENTRIES = 256, HELD = 1024 };
+enum { BANK_U, BANK_S, BANK_SUM, BANKS, TABLE_U = BANKS, TABLE_S, TABLES = 2 };
+enum { SPACES = 5, SPACE_M = SPACES - 1 }; // the last has no translation: machine mode
 
 typedef struct {
     uint64_t read, write; // virtual page address, or ~0
@@ -295,6 +297,16 @@ typedef struct {
     operation *operations;
 } fetch_entry;
 
+typedef struct { // bits of `ready` and `filled`: BANK_…, TABLE_…
+    uint64_t satp;
+    uint64_t used;         // when it was entered last
+    uint8_t ready, filled; // which banks and tables were ever written to, and which may have entries
+    tlb_entry tlb[BANKS][TLB_ENTRIES];
+    fetch_entry fetch[TABLES][FETCH_ENTRIES];
+} address_space;
+
+// mmu.c: virtual addresses, and pages that need care when written
+
 enum { CARE_CODE = 1, CARE_SHARED_CODE = 2, CARE_TABLE = 4, CARE_WATCHED = 8 };
 
 typedef struct { // a physical page whose writes must be seen: it holds decoded code or page tables
@@ -306,8 +318,6 @@ typedef struct { // a physical page whose writes must be seen: it holds decoded 
 } care_entry;
 
 typedef struct {
-    tlb_entry tlb[TLB_BANKS][TLB_ENTRIES];
-    fetch_entry fetch[4][FETCH_ENTRIES];
     struct {
         uint64_t page;
         uint8_t *host;
@@ -315,9 +325,12 @@ typedef struct {
     care_entry *cares;
     uint32_t care_count, care_capacity;
     code_page *graveyard;
-    uint64_t leaf;  // of the last translation: the page table entry, or one that permits everything
-    uint8_t filled; // TLB banks that may have entries, as bits
+    uint64_t leaf; // of the last translation: the page table entry, or one that permits everything
     operation scratch[4];
+    address_space *current; // of S and U
+    uint64_t entered;       // counts
+    uint16_t held[HELD];    // how many TLB entries hold a page, by its number's low bits
+    address_space spaces[SPACES];
 } engine;
 
 bool mmu_load(machine *m, uint64_t address, unsigned size, uint64_t *value);
@@ -329,11 +342,19 @@ operation *mmu_fetch(machine *m, uint64_t pc);              // NULL: trap
 bool mmu_fetch_raw(machine *m, uint64_t pc, uint32_t *raw); // false: trap
 bool mmu_debug_translate(machine *m, uint64_t address, uint64_t *physical);
 bool mmu_manage(machine *m, uint64_t address); // may a cache block be managed?
+tlb_entry *tlb_bank(machine *m, unsigned privilege); // for data
+fetch_entry *tlb_fetch(machine *m);
+tlb_entry *tlb_entry_for(machine *m, tlb_entry *bank, uint64_t address, uint64_t page, const uint8_t *host);
+void tlb_flush(engine *e);
+void tlb_flush_fetch(engine *e);
+void tlb_forget_page(engine *e, uint64_t page, bool reads);
+void tlb_forget_root(engine *e, uint64_t page);
+void tlb_forget_range(engine *e, uint64_t start, unsigned shift);
 tlb_entry *mmu_bank(machine *m);
+bool mmu_same_roots(machine *m, uint64_t one_satp, uint64_t other_satp, bool same[512]);
 uint8_t *mmu_own(machine *m, uint64_t page, bool *leave); // for writing the whole page; NULL: out of memory
 void mmu_forget(machine *m, uint64_t page);               // what was decoded or walked from it
 void mmu_flush(machine *m);
-void mmu_change_root(machine *m, uint64_t satp);
 void mmu_flush_writes(machine *m);
 void engine_flush(machine *m);
 bool engine_open(machine *m);

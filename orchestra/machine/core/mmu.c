@@ -1,4 +1,4 @@
-/* mmu.c: virtual addresses, and a TLB that guests cannot tell from none.
+/* mmu.c: virtual addresses, by way of TLBs that guests cannot tell from none.
  *
  * Pages that were walked as page tables are never written through the TLB: a store to them takes the slow
  * path and drops what was derived from the entry it changes. So translations are always coherent, sfence.vma
@@ -12,6 +12,8 @@ enum {
     CARE_WRITES = 64
 }; // stores to a page in a row after which nobody seems to use it as code or table any more
 static const uint64_t NONE = ~0ull;
+
+static uint64_t canonical(uint64_t address) { return (uint64_t)((int64_t)(address << 25) >> 25); }
 
 // pages that need care
 
@@ -58,32 +60,7 @@ static void bury(engine *e, care_entry *c) { // the interpreter may still stand 
 }
 
 void mmu_flush(machine *m) {
-    engine *e = m->engine;
-    if (!e) return;
-    for (unsigned bank = 0; bank < TLB_BANKS; bank++)
-        if (e->filled >> bank & 1) memset(e->tlb[bank], 0xff, sizeof e->tlb[bank]);
-    e->filled = 0;
-    memset(e->fetch, 0xff, sizeof e->fetch);
-}
-
-static void forget_fetches(engine *e, const code_page *code) {
-    fetch_entry *entry = e->fetch[0];
-    for (unsigned i = 0; i < sizeof e->fetch / sizeof *entry; i++, entry++)
-        if (entry->operations == code->operations) entry->tag = NONE;
-}
-
-// Virtual addresses that are translated anew from now on; M-mode's are not translated at all.
-static void forget_range(engine *e, uint64_t start, uint64_t length) {
-    for (unsigned bank = 0; bank < 3; bank++) {
-        if (!(e->filled >> bank & 1)) continue;
-        tlb_entry *entry = e->tlb[bank];
-        for (unsigned i = 0; i < TLB_ENTRIES; i++, entry++)
-            if (entry->read - start < length || entry->write - start < length)
-                entry->read = entry->write = NONE;
-    }
-    for (unsigned privilege = 0; privilege < 2; privilege++)
-        for (unsigned i = 0; i < FETCH_ENTRIES; i++)
-            if (e->fetch[privilege][i].tag - start < length) e->fetch[privilege][i].tag = NONE;
+    if (m->engine) tlb_flush(m->engine);
 }
 
 // The machine's pages have become immutable: stores must copy them first, and others may run their code.
@@ -102,34 +79,27 @@ void mmu_flush_writes(machine *m) {
 }
 
 static void forget_page_mappings(engine *e, uint64_t page, bool reads) {
-    for (unsigned bank = 0; bank < TLB_BANKS; bank++) {
-        if (!(e->filled >> bank & 1)) continue;
-        tlb_entry *entry = e->tlb[bank];
-        for (unsigned i = 0; i < TLB_ENTRIES; i++, entry++)
-            if (entry->page == page) {
-                entry->write = NONE;
-                if (reads) entry->read = NONE;
-            }
-    }
+    tlb_forget_page(e, page, reads);
     if (reads) e->host[page % HOST_ENTRIES].page = NONE;
 }
 
-// What entries `first` to `first + count - 1` of this page table translate.
-static void forget_entries(machine *m, const care_entry *table, unsigned first, uint64_t count) {
-    unsigned shift = PAGE_SHIFT + 9u * table->level;
-    uint64_t start = table->table_base + ((uint64_t)first << shift);
-    if (table->many_bases || (table->level == 2 && count > 1))
+// What was walked through this table.
+static void forget_table(machine *m, const care_entry *table) {
+    unsigned shift = PAGE_SHIFT + 9 * (unsigned)table->level + 9;
+    if (table->many_bases)
         mmu_flush(m);
+    else if (table->level == 2)
+        tlb_forget_root(m->engine, table->page);
     else
-        forget_range(m->engine, (uint64_t)((int64_t)(start << 25) >> 25), count << shift);
+        tlb_forget_range(m->engine, canonical(table->table_base), shift);
 }
 
 void mmu_forget(machine *m, uint64_t page) {
     engine *e = m->engine;
     care_entry *c = e ? care_find(e, page) : NULL;
     if (!c) return;
-    if (c->care & (CARE_CODE | CARE_SHARED_CODE)) forget_fetches(e, c->code);
-    if (c->care & CARE_TABLE) forget_entries(m, c, 0, 512);
+    if (c->care & (CARE_CODE | CARE_SHARED_CODE)) tlb_flush_fetch(e);
+    if (c->care & CARE_TABLE) forget_table(m, c);
     bury(e, c);
     c->care &= (uint8_t)~CARE_TABLE;
     c->writes = 0;
@@ -149,8 +119,8 @@ static uint8_t *own(machine *m, uint64_t page, bool *leave) {
         forget_page_mappings(m->engine, page, true);
         care_entry *c = care_find(m->engine, page);
         if (c && (c->care & (CARE_CODE | CARE_SHARED_CODE))) {
-            forget_fetches(m->engine, c->code);
             bury(m->engine, c);
+            tlb_flush_fetch(m->engine);
             *leave = true;
         }
     }
@@ -175,10 +145,14 @@ static uint8_t *host_of(machine *m, uint64_t page) {
 
 bool engine_open(machine *m) {
     if (!m->engine) {
-        engine *e = calloc(1, sizeof *e);
+        engine *e = malloc(sizeof *e); // most of it is written when it is used
         if (!e) return false;
+        memset(e, 0, offsetof(engine, spaces));
+        for (unsigned i = 0; i < SPACES; i++) {
+            e->spaces[i].satp = NONE;
+            e->spaces[i].used = e->spaces[i].ready = e->spaces[i].filled = 0;
+        }
         m->engine = e;
-        e->filled = (1 << TLB_BANKS) - 1;
         for (unsigned i = 1; i < sizeof e->scratch / sizeof *e->scratch; i++)
             e->scratch[i].handler = interpreter_handlers()[OP_STEP_DONE * 4];
         engine_flush(m);
@@ -221,14 +195,7 @@ static unsigned data_privilege(const machine *m) {
     return s->mstatus & MSTATUS_MPRV ? s->mstatus >> 11 & 3 : s->privilege;
 }
 
-tlb_entry *mmu_bank(machine *m) {
-    unsigned privilege = data_privilege(m);
-    unsigned bank = privilege == PRIVILEGE_M     ? 3
-                    : privilege == PRIVILEGE_U   ? 0
-                    : m->s.mstatus & MSTATUS_SUM ? 2
-                                                 : 1;
-    return m->engine->tlb[bank];
-}
+tlb_entry *mmu_bank(machine *m) { return tlb_bank(m, data_privilege(m)); }
 
 static bool fail(machine *m, access_kind kind, bool page_fault, uint64_t address) {
     static const uint8_t causes[2][3] = {{CAUSE_LOAD_ACCESS, CAUSE_STORE_ACCESS, CAUSE_FETCH_ACCESS},
@@ -279,14 +246,15 @@ static bool translate(machine *m, uint64_t address, access_kind kind, unsigned p
         if (m->engine) m->engine->leaf = PTE_W | PTE_D;
         return true;
     }
-    if ((uint64_t)((int64_t)(address << 25) >> 25) != address) return fail(m, kind, true, address);
+    if (canonical(address) != address) return fail(m, kind, true, address);
     uint64_t table = (m->s.satp & 0xfffffffffffull) << PAGE_SHIFT;
+    const uint64_t below_root = (1ull << 39) - 1; // the rest of an address repeats bit 38
     for (int level = 2; level >= 0; level--) {
         unsigned shift = PAGE_SHIFT + 9 * (unsigned)level;
         uint64_t place = table + (address >> shift & 511) * 8, page = table >> PAGE_SHIFT, pte;
         if (!guest_memory(m, place, RANGE_READ)) return fail(m, kind, false, address);
-        uint64_t base = level == 2 ? 0 : address & ~((1ull << (shift + 9)) - 1);
-        if (!debug) watch_table(m, page, (unsigned)level, base);
+        if (!debug)
+            watch_table(m, page, (unsigned)level, address & below_root & ~((1ull << (shift + 9)) - 1));
         memcpy(&pte, (debug ? memory_peek(m, page) : host_of(m, page)) + (place & 4095), sizeof pte);
         if (!(pte & PTE_V) || ((pte & PTE_W) && !(pte & PTE_R)) || pte >> 54)
             return fail(m, kind, true, address);
@@ -320,36 +288,28 @@ static bool translate(machine *m, uint64_t address, access_kind kind, unsigned p
     return fail(m, kind, true, address);
 }
 
-/* satp changes. Where an operating system maps itself alike in all address spaces, the upper half of the root
-   tables is the same, and so are translations of those addresses. They depend on the new root from now on. */
-void mmu_change_root(machine *m, uint64_t satp) {
-    uint64_t old = m->s.satp & 0xfffffffffff, new = satp & 0xfffffffffff;
-    bool alike = m->engine && m->s.satp >> 60 && satp >> 60 &&
-                 guest_memory(m, old << PAGE_SHIFT, RANGE_READ) &&
-                 guest_memory(m, new << PAGE_SHIFT, RANGE_READ) &&
-                 !memcmp(host_of(m, old) + PAGE_BYTES / 2, host_of(m, new) + PAGE_BYTES / 2, PAGE_BYTES / 2);
-    m->s.satp = satp;
-    if (!alike) {
-        mmu_flush(m);
-        return;
-    }
-    watch_table(m, new, 2, 0);
-    forget_range(m->engine, 0, 1ull << 38);
-}
-
 bool mmu_debug_translate(machine *m, uint64_t address, uint64_t *physical) {
     return translate(m, address, ACCESS_LOAD, m->s.privilege, true, physical);
+}
+
+// Which entries of the two roots are the same? From now on both are watched.
+bool mmu_same_roots(machine *m, uint64_t one_satp, uint64_t other_satp, bool same[512]) {
+    uint64_t one = one_satp & 0xfffffffffff, other = other_satp & 0xfffffffffff, entries[512];
+    if (!(one_satp >> 60) || !(other_satp >> 60) || one_satp == NONE) return false;
+    if (!guest_memory(m, one << PAGE_SHIFT, RANGE_READ) || !guest_memory(m, other << PAGE_SHIFT, RANGE_READ))
+        return false;
+    watch_table(m, one, 2, 0);
+    watch_table(m, other, 2, 0);
+    memcpy(entries, host_of(m, one), sizeof entries);
+    const uint8_t *others = host_of(m, other);
+    for (unsigned i = 0; i < 512; i++) same[i] = !memcmp(&entries[i], others + 8 * i, sizeof entries[i]);
+    return true;
 }
 
 // loads and stores that missed the TLB
 
 static tlb_entry *entry_for(machine *m, uint64_t address, uint64_t page, const uint8_t *host) {
-    uint64_t tag = address & ~4095ull, addend = (uintptr_t)host - tag;
-    tlb_entry *bank = mmu_bank(m), *entry = &bank[address >> PAGE_SHIFT & (TLB_ENTRIES - 1)];
-    m->engine->filled |= (uint8_t)(1u << ((bank - m->engine->tlb[0]) / TLB_ENTRIES));
-    if (entry->page != page || entry->addend != addend || (entry->read != tag && entry->write != tag))
-        *entry = (tlb_entry){NONE, NONE, addend, page};
-    return entry;
+    return tlb_entry_for(m, mmu_bank(m), address, page, host);
 }
 
 // After a load: stores hit as well where they would change nothing but the data.
@@ -394,20 +354,13 @@ bool mmu_load(machine *m, uint64_t address, unsigned size, uint64_t *value) {
 }
 
 static void forget_translation(machine *m, const care_entry *table, unsigned index) {
-    engine *e = m->engine;
-    if (table->many_bases || table->level != 0) {
-        forget_entries(m, table, index, 1);
+    if (table->many_bases) {
+        mmu_flush(m);
         return;
     }
-    uint64_t tag = table->table_base + ((uint64_t)index << PAGE_SHIFT);
-    for (unsigned bank = 0; bank < 3; bank++) {
-        tlb_entry *entry = &e->tlb[bank][tag >> PAGE_SHIFT & (TLB_ENTRIES - 1)];
-        if (entry->read == tag || entry->write == tag) entry->read = entry->write = NONE;
-    }
-    for (unsigned privilege = 0; privilege < 2; privilege++) {
-        fetch_entry *entry = &e->fetch[privilege][tag >> PAGE_SHIFT & (FETCH_ENTRIES - 1)];
-        if (entry->tag == tag) entry->tag = NONE;
-    }
+    unsigned shift = PAGE_SHIFT + 9 * (unsigned)table->level;
+    uint64_t start = table->table_base + ((uint64_t)index << shift);
+    tlb_forget_range(m->engine, canonical(start), shift);
 }
 
 static int store_with_care(machine *m, care_entry *c, uint8_t *host, uint64_t physical, unsigned size,
@@ -576,7 +529,7 @@ operation *mmu_fetch(machine *m, uint64_t pc) {
     }
     c->writes = 0;
     if (c->code->hot) hot_renew(m->home->cache, c->code);
-    fetch_entry *entry = &e->fetch[m->s.privilege][pc >> PAGE_SHIFT & (FETCH_ENTRIES - 1)];
+    fetch_entry *entry = &tlb_fetch(m)[pc >> PAGE_SHIFT & (FETCH_ENTRIES - 1)];
     entry->tag = pc & ~4095ull;
     entry->operations = c->code->operations;
     return entry->operations + (pc & 4095) / 2;

@@ -458,7 +458,7 @@ static const void *const *interpreter(machine *m) {
     uint64_t *const x = m->s.x;
     engine *const e = m->engine;
     tlb_entry *const tlb = mmu_bank(m);
-    const fetch_entry *const fetch = e->fetch[m->s.privilege];
+    const fetch_entry *const fetch = tlb_fetch(m);
     const operation *d;
     uint64_t delta, target;
     unsigned charge = 0; // of the block entered last

@@ -1,0 +1,174 @@
+/* tlb.c: TLBs and fetch tables, one set for each of the address spaces that a machine used last.
+ *
+ * They need not be flushed when satp changes: what is in them is true as long as the page tables are as they
+ * were, and mmu.c sees every change of those. A set is used by the value of satp that filled it.
+ */
+#include "machine.h"
+
+static const uint64_t NONE = ~0ull;
+
+static void clear(address_space *space) {
+    for (unsigned bank = 0; bank < BANKS; bank++)
+        if (space->filled >> bank & 1) memset(space->tlb[bank], 0xff, sizeof space->tlb[bank]);
+    for (unsigned table = 0; table < TABLES; table++)
+        if (space->filled >> (TABLE_U + table) & 1)
+            memset(space->fetch[table], 0xff, sizeof space->fetch[table]);
+    space->filled = 0;
+}
+
+static void let_go(engine *e, const address_space *space) {
+    for (unsigned bank = 0; bank < BANKS; bank++)
+        for (unsigned i = 0; (space->filled >> bank & 1) && i < TLB_ENTRIES; i++)
+            if (space->tlb[bank][i].page != NONE) e->held[space->tlb[bank][i].page % HELD]--;
+}
+
+// What the kernel maps, most spaces share: take over what the same entries of the root have led to.
+static void inherit(machine *m, address_space *to, const address_space *from) {
+    enum { S_BANKS = 1 << BANK_S | 1 << BANK_SUM, ALL = S_BANKS | 1 << (TABLE_U + 1) };
+    engine *e = m->engine;
+    bool same[512];
+    if (!mmu_same_roots(m, from->satp, to->satp, same)) return;
+    for (unsigned bank = BANK_S; bank <= BANK_SUM; bank++) {
+        if (!(from->filled >> bank & 1)) continue;
+        memcpy(to->tlb[bank], from->tlb[bank], sizeof to->tlb[bank]);
+        for (tlb_entry *entry = to->tlb[bank]; entry < to->tlb[bank] + TLB_ENTRIES; entry++) {
+            uint64_t tag = entry->read & entry->write; // one may be NONE
+            if (tag != NONE && same[tag >> 30 & 511])
+                e->held[entry->page % HELD]++;
+            else
+                *entry = (tlb_entry){NONE, NONE, NONE, NONE};
+        }
+    }
+    if (from->filled >> (TABLE_U + 1) & 1) {
+        memcpy(to->fetch[1], from->fetch[1], sizeof to->fetch[1]);
+        for (fetch_entry *entry = to->fetch[1]; entry < to->fetch[1] + FETCH_ENTRIES; entry++)
+            if (!same[entry->tag >> 30 & 511]) entry->tag = NONE;
+    }
+    to->filled = from->filled & ALL;
+    to->ready |= to->filled;
+}
+
+static address_space *enter(machine *m) {
+    engine *e = m->engine;
+    const address_space *before = e->current;
+    address_space *found = &e->spaces[0];
+    for (address_space *space = found; space < &e->spaces[SPACE_M]; space++) {
+        if (space->satp == m->s.satp) {
+            found = space;
+            break;
+        }
+        if (space->used < found->used) found = space;
+    }
+    if (found->satp != m->s.satp) {
+        let_go(e, found);
+        clear(found);
+        found->satp = m->s.satp;
+        if (before && before != found) inherit(m, found, before);
+    }
+    found->used = ++e->entered;
+    return e->current = found;
+}
+
+static address_space *space_of(machine *m, unsigned privilege) {
+    engine *e = m->engine;
+    if (privilege == PRIVILEGE_M) return &e->spaces[SPACE_M];
+    return likely(e->current && e->current->satp == m->s.satp) ? e->current : enter(m);
+}
+
+tlb_entry *tlb_bank(machine *m, unsigned privilege) {
+    address_space *space = space_of(m, privilege);
+    unsigned bank = privilege != PRIVILEGE_S ? BANK_U : m->s.mstatus & MSTATUS_SUM ? BANK_SUM : BANK_S;
+    if (unlikely(!(space->ready >> bank & 1))) {
+        memset(space->tlb[bank], 0xff, sizeof space->tlb[bank]);
+        space->ready |= (uint8_t)(1 << bank);
+    }
+    return space->tlb[bank];
+}
+
+fetch_entry *tlb_fetch(machine *m) {
+    address_space *space = space_of(m, m->s.privilege);
+    unsigned table = m->s.privilege == PRIVILEGE_S;
+    if (unlikely(!(space->ready >> (TABLE_U + table) & 1))) {
+        memset(space->fetch[table], 0xff, sizeof space->fetch[table]);
+        space->ready |= (uint8_t)(1 << (TABLE_U + table));
+    }
+    space->filled |= (uint8_t)(1 << (TABLE_U + table));
+    return space->fetch[table];
+}
+
+// The entry for an address, with nothing permitted yet unless it is there already.
+tlb_entry *tlb_entry_for(machine *m, tlb_entry *bank, uint64_t address, uint64_t page, const uint8_t *host) {
+    engine *e = m->engine;
+    uint64_t tag = address & ~4095ull, addend = (uintptr_t)host - tag;
+    tlb_entry *entry = &bank[address >> PAGE_SHIFT & (TLB_ENTRIES - 1)];
+    address_space *space = &e->spaces[(size_t)((uint8_t *)bank - (uint8_t *)e->spaces) / sizeof *space];
+    space->filled |= (uint8_t)(1 << (bank - space->tlb[0]) / TLB_ENTRIES);
+    if (entry->page == page && entry->addend == addend && (entry->read == tag || entry->write == tag))
+        return entry;
+    if (entry->page != NONE) e->held[entry->page % HELD]--;
+    e->held[page % HELD]++;
+    *entry = (tlb_entry){NONE, NONE, addend, page};
+    return entry;
+}
+
+void tlb_flush(engine *e) {
+    for (unsigned i = 0; i < SPACES; i++)
+        if (e->spaces[i].filled) clear(&e->spaces[i]);
+    memset(e->held, 0, sizeof e->held);
+}
+
+void tlb_flush_fetch(engine *e) {
+    for (unsigned i = 0; i < SPACES; i++)
+        for (unsigned table = 0; table < TABLES; table++)
+            if (e->spaces[i].filled >> (TABLE_U + table) & 1)
+                memset(e->spaces[i].fetch[table], 0xff, sizeof e->spaces[i].fetch[table]);
+}
+
+// No store to this physical page hits any more, and no load if `reads`.
+void tlb_forget_page(engine *e, uint64_t page, bool reads) {
+    if (!e->held[page % HELD]) return;
+    for (unsigned i = 0; i < SPACES; i++)
+        for (unsigned bank = 0; bank < BANKS; bank++) {
+            if (!(e->spaces[i].filled >> bank & 1)) continue;
+            tlb_entry *entry = e->spaces[i].tlb[bank];
+            for (unsigned n = 0; n < TLB_ENTRIES; n++, entry++)
+                if (entry->page == page) {
+                    entry->write = NONE;
+                    if (reads) entry->read = NONE;
+                }
+        }
+}
+
+static void forget_tags(tlb_entry *entry, uint64_t start, unsigned shift) {
+    if ((entry->read ^ start) >> shift && (entry->write ^ start) >> shift) return;
+    entry->read = entry->write = NONE;
+}
+
+// Nothing is known any more of the virtual addresses from `start` on that share its bits above `shift`, in
+// any space that has translation.
+void tlb_forget_range(engine *e, uint64_t start, unsigned shift) {
+    bool one = shift == PAGE_SHIFT;
+    for (address_space *space = e->spaces; space < &e->spaces[SPACE_M]; space++) {
+        for (unsigned bank = 0; bank < BANKS; bank++) {
+            if (!(space->filled >> bank & 1)) continue;
+            tlb_entry *entry = &space->tlb[bank][one ? start >> PAGE_SHIFT & (TLB_ENTRIES - 1) : 0];
+            for (unsigned n = one ? 1 : TLB_ENTRIES; n-- > 0; entry++) forget_tags(entry, start, shift);
+        }
+        for (unsigned table = 0; table < TABLES; table++) {
+            if (!(space->filled >> (TABLE_U + table) & 1)) continue;
+            fetch_entry *entry = &space->fetch[table][one ? start >> PAGE_SHIFT & (FETCH_ENTRIES - 1) : 0];
+            for (unsigned n = one ? 1 : FETCH_ENTRIES; n-- > 0; entry++)
+                if (!((entry->tag ^ start) >> shift)) entry->tag = NONE;
+        }
+    }
+}
+
+// Nothing is known any more of the space whose root this page is.
+void tlb_forget_root(engine *e, uint64_t page) {
+    for (address_space *space = e->spaces; space < &e->spaces[SPACE_M]; space++) {
+        if (!(space->satp >> 60) || (space->satp & 0xfffffffffff) != page) continue;
+        let_go(e, space);
+        clear(space);
+        space->satp = NONE;
+    }
+}
