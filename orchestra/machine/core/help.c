@@ -20,11 +20,24 @@ enum { HELP_DONE, HELP_LEAVES, HELP_CANNOT };
 #define FLOAT_D(...)       return HELP_CANNOT;
 #define FLOAT_X(...)       return HELP_CANNOT;
 #define SYSTEM(...)        return HELP_CANNOT;
+// A group of accesses comes here when it is not all in one page: most of them may be in the TLB.
+#define IN_TLB(tag, type) ((address + sizeof(type) - 1) & ~4095ull) == entry->tag
+#define HOST(type)                                                                                           \
+    ((volatile struct { type v; } __attribute__((packed)) *)(uintptr_t)(address + entry->addend))->v
 #define LOADED(type, put)                                                                                    \
+    if (IN_TLB(read, type)) {                                                                                \
+        value = (uint64_t)HOST(type);                                                                        \
+        put;                                                                                                 \
+        return HELP_DONE;                                                                                    \
+    }                                                                                                        \
     if (!mmu_load(m, address, sizeof(type), &value)) return HELP_CANNOT;                                     \
     put;                                                                                                     \
     return m->attention ? HELP_LEAVES : HELP_DONE;
 #define STORED(type, from)                                                                                   \
+    if (IN_TLB(write, type)) {                                                                               \
+        HOST(type) = (type)(from);                                                                           \
+        return HELP_DONE;                                                                                    \
+    }                                                                                                        \
     result = mmu_store(m, address, sizeof(type), (type)(from));                                              \
     return result == STORE_TRAP ? HELP_CANNOT : result == STORE_LEAVE ? HELP_LEAVES : HELP_DONE;
 #define BOXED(type)       (sizeof(type) == 4 ? 0xffffffff00000000ull | (type)value : value)
@@ -35,6 +48,7 @@ enum { HELP_DONE, HELP_LEAVES, HELP_CANNOT };
 
 static int access_operation(machine *m, const operation *d, unsigned opcode) {
     uint64_t address = m->s.x[d->rs1] + (uint64_t)(int64_t)d->imm, value;
+    const tlb_entry *entry = &m->bank[address >> PAGE_SHIFT & (TLB_ENTRIES - 1)];
     int result;
     switch (opcode) {
 #define OP(name, format, match, mask, operands, meaning)                                                     \
@@ -46,8 +60,11 @@ static int access_operation(machine *m, const operation *d, unsigned opcode) {
     return HELP_CANNOT;
 }
 
-// Has nothing that the run loop would look at come of a CSR that was written?
-static bool may_go_on(machine *m) {
+// Has nothing that the run loop would look at come of the CSR that was written? Others than these move
+// timers.
+static bool may_go_on(machine *m, int32_t csr) {
+    bool known = csr == 0x100 || csr == 0x104 || csr == 0x144 || csr == 0x300 || csr == 0x304 || csr == 0x344;
+    if (!known) return false;
     const fetch_entry *f = &m->fetch[m->page >> PAGE_SHIFT & (FETCH_ENTRIES - 1)];
     return !m->stop && tlb_fetch(m) == m->fetch && f->tag == m->page && mmu_bank(m) == m->bank &&
            !interrupts_enabled(m);
@@ -57,7 +74,7 @@ static int help_with(machine *m, const operation *d, unsigned opcode, bool syste
     if (!system) return access_operation(m, d, opcode);
     if (!system_operation(m, d, opcode, pc)) return HELP_CANNOT;
     if (!m->attention) return HELP_DONE;
-    if (!may_go_on(m)) return HELP_LEAVES;
+    if (!may_go_on(m, d->imm)) return HELP_LEAVES;
     m->attention = false;
     return HELP_DONE;
 }
@@ -65,24 +82,30 @@ static int help_with(machine *m, const operation *d, unsigned opcode, bool syste
 // Called with all registers in the state: 0, the translation goes on; else why it leaves.
 int translation_help(machine *m, uint32_t where) {
     unsigned slot = where & (PAGE_SLOTS - 1), back = where >> 16, form = 0;
+    unsigned count = where >> HELP_COUNT_SHIFT & GROUP_ACCESSES;
     bool system = where & HELP_SYSTEM, floats = m->float_ready;
-    uint64_t pc = m->page + 2 * slot;
     int64_t budget = m->budget;
     const fetch_entry *f = &m->fetch[m->page >> PAGE_SHIFT & (FETCH_ENTRIES - 1)];
     int did = HELP_CANNOT;
     if (floats) host_gather_flags(m, m->float_status);
     m->float_again = floats && !system;
-    if (f->tag == m->page) {
+    while (f->tag == m->page) {
         const operation *d = f->operations + slot;
         const code_page *page = (code_page *)((char *)f->operations - offsetof(code_page, operations));
+        uint64_t pc = m->page + 2 * slot;
         form = page->hot->forms[slot];
         m->delta = pc - ((uintptr_t)d >> 3);
         m->budget = budget + (int64_t)back - d->n; // as the interpreter has it, which charged d->n
         m->at = d;
         did = help_with(m, d, form >> 2, system, pc);
         m->at = NULL;
+        if (did == HELP_CANNOT) break;
+        slot += form & 1 ? 2 : 1;
+        back--;
+        if (did == HELP_LEAVES || count-- <= 1) break;
+        did = HELP_CANNOT;
     }
-    m->budget = did == HELP_DONE ? budget : budget + (int64_t)back - (did == HELP_LEAVES);
-    m->s.pc = did == HELP_LEAVES ? pc + (form & 1 ? 4 : 2) : pc;
+    m->budget = did == HELP_DONE ? budget : budget + (int64_t)back;
+    m->s.pc = m->page + 2 * slot;
     return did == HELP_DONE ? 0 : did == HELP_LEAVES ? LEAVE_NOW : LEAVE_SIDE;
 }

@@ -341,7 +341,7 @@ int mmu_store_conditional(machine *m, uint64_t address, unsigned size, uint64_t 
 operation *mmu_fetch(machine *m, uint64_t pc);              // NULL: trap
 bool mmu_fetch_raw(machine *m, uint64_t pc, uint32_t *raw); // false: trap
 bool mmu_debug_translate(machine *m, uint64_t address, uint64_t *physical);
-bool mmu_manage(machine *m, uint64_t address); // may a cache block be managed?
+bool mmu_manage(machine *m, uint64_t address);       // may a cache block be managed?
 tlb_entry *tlb_bank(machine *m, unsigned privilege); // for data
 fetch_entry *tlb_fetch(machine *m);
 tlb_entry *tlb_entry_for(machine *m, tlb_entry *bank, uint64_t address, uint64_t page, const uint8_t *host);
@@ -377,7 +377,7 @@ enum {
     CALL_ACCESS, // does not leave if translation_help can load or store
     CALL_SYSTEM, // or do this instruction
 };
-enum { FORM_NONE = 0xffff, BLOCK_DONE = 0xff, HELP_SYSTEM = 0x8000 };
+enum { FORM_NONE = 0xffff, BLOCK_DONE = 0xff, HELP_COUNT_SHIFT = 11, HELP_SYSTEM = 0x8000 };
 // registers of the host at a fault: integer ones by number; on x86-64 mxcsr; the lower halves of the others
 enum { HOST_PC = 32, HOST_FLOAT_STATUS, HOST_FLOAT, HOST_REGISTERS = HOST_FLOAT + 32 };
 
@@ -421,7 +421,7 @@ typedef struct {            // a host jump of the run under way
     uint32_t place, resume; // where to go on after CALL_…
     uint16_t slot;
     uint8_t kind, done;
-    uint16_t block;
+    uint16_t block, count; // of accesses that CALL_ACCESS makes
 } run_jump;
 
 enum { RUN_INSTRUCTIONS = 200, RUN_BLOCKS = 64, BLOCK_INSTRUCTIONS = 100, RUN_JUMPS = 6 * RUN_INSTRUCTIONS };
@@ -456,16 +456,31 @@ void hot_forget(code_page *page, unsigned slot);
 void hot_renew(codecache *c, code_page *page);
 void run_jump_to(assembly *a, unsigned kind, unsigned slot);
 void run_site(assembly *a);
+void run_step(assembly *a, unsigned slot, unsigned slots);
 void run_resume(assembly *a, unsigned jump);
 int translation_help(machine *m, uint32_t where);
 
 // translate_x86_64.c, translate_aarch64.c: the templates
+
+enum { GROUP_ACCESSES = 15 };
+
+typedef struct { // loads, or stores, one after the other that start at the same register
+    unsigned count;
+    bool stores;
+    int32_t low, high; // bytes from that register
+    struct {
+        const operation *operation;
+        uint16_t slot;
+        uint8_t opcode, slots, bytes;
+    } members[GROUP_ACCESSES];
+} access_group;
 
 bool host_translates(unsigned opcode);
 bool host_start(codecache *c);
 void host_begin(assembly *a);
 void host_charge(assembly *a, uint32_t entry, unsigned instructions);
 void host_operation(assembly *a, unsigned opcode, const operation *o);
+void host_group(assembly *a, const access_group *g);
 void host_branch(assembly *a, unsigned opcode, const operation *o, bool far);
 void host_link(assembly *a, const operation *o);
 void host_jump(assembly *a, unsigned slot);

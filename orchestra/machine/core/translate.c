@@ -46,7 +46,10 @@ static bool starts_block(const assembly *a, unsigned slot) {
     return a->page->hot->heat[slot] || entry_of(a, slot);
 }
 
-static void cover(assembly *a) {
+// The instruction whose code comes now.
+void run_step(assembly *a, unsigned slot, unsigned slots) {
+    a->slot = slot;
+    a->slots = slots;
     for (unsigned slot = a->slot; slot < a->slot + a->slots; slot++)
         a->page->hot->covered[slot / 8] |= (uint8_t)(1 << slot % 8);
 }
@@ -70,6 +73,43 @@ static void open_block(assembly *a, unsigned slot) {
     a->at += 4;
 }
 
+// Is it one more access to the group?
+static bool joins(access_group *g, const operation *o, unsigned slot, unsigned form) {
+    const instruction *i = &instructions[form >> 2];
+    unsigned major = i->match & 0x7f, bytes = 1u << (i->match >> 12 & 3);
+    if ((major != 0x03 && major != 0x23) || g->count == GROUP_ACCESSES) return false;
+    if (g->count) {
+        const operation *before = g->members[g->count - 1].operation;
+        if (g->stores != (major == 0x23) || before->rs1 != o->rs1 || (!g->stores && before->rd == o->rs1))
+            return false;
+    }
+    int32_t low = g->count && g->low < o->imm ? g->low : o->imm, end = o->imm + (int32_t)bytes;
+    int32_t high = g->count && g->high > end ? g->high : end;
+    if (high - low > PAGE_BYTES / 4) return false;
+    g->stores = major == 0x23;
+    g->low = low, g->high = high;
+    g->members[g->count].operation = o;
+    g->members[g->count].slot = (uint16_t)slot;
+    g->members[g->count].opcode = (uint8_t)(form >> 2);
+    g->members[g->count].slots = form & 1 ? 2 : 1;
+    g->members[g->count++].bytes = (uint8_t)bytes;
+    return true;
+}
+
+// One look at the TLB does for all of a function's registers that go to its stack.
+static bool group_at(assembly *a, unsigned slot, unsigned form) {
+    access_group g = {.count = 0};
+    do {
+        if (!joins(&g, &a->page->operations[slot], slot, form)) break;
+        slot += form & 1 ? 2 : 1;
+        form = form_at(a->page, slot);
+    } while (can(form) && a->done + g.count < BLOCK_INSTRUCTIONS && !starts_block(a, slot));
+    if (g.count < 2) return false;
+    host_group(a, &g);
+    a->slot = g.members[g.count - 1].slot + g.members[g.count - 1].slots;
+    return true;
+}
+
 enum { GOES_ON, JUMPS, ENDS };
 
 // Translate the instruction at `slot`; the next one's slot is left in a->slot.
@@ -77,10 +117,9 @@ static int instruction_at(assembly *a, unsigned slot, unsigned form) {
     const operation *o = &a->page->operations[slot];
     unsigned opcode = form >> 2, format = instructions[opcode].format, after;
     bool far = form & 2;
-    a->slot = slot;
-    a->slots = form & 1 ? 2 : 1;
+    if (group_at(a, slot, form)) return GOES_ON;
+    run_step(a, slot, form & 1 ? 2 : 1);
     after = slot + a->slots;
-    cover(a);
     if (opcode == OP_jal) {
         int64_t offset = far ? o->imm : o->imm / 8;
         a->done++;
@@ -161,7 +200,8 @@ static void finish_jumps(assembly *a) {
                             : j->kind == LEAVE_TAIL ? a->blocks[j->block].length
                             : j->done == BLOCK_DONE ? 0
                                                     : a->blocks[j->block].length - j->done;
-            target = host_stub(a->cache, j->kind, j->slot, back, j->resume);
+            unsigned where = j->slot | (unsigned)j->count << HELP_COUNT_SHIFT;
+            target = host_stub(a->cache, j->kind, where, back, j->resume);
             if (j->kind == LEAVE_PLAIN) add_link(a->page->hot, j->place, j->slot);
         }
         host_aim(a->cache, j->place, target);

@@ -9,6 +9,7 @@ void host_charge(assembly *a, uint32_t entry, unsigned instructions) {
     (void)a, (void)entry, (void)instructions;
 }
 void host_operation(assembly *a, unsigned opcode, const operation *o) { (void)a, (void)opcode, (void)o; }
+void host_group(assembly *a, const access_group *g) { (void)a, (void)g; }
 void host_branch(assembly *a, unsigned opcode, const operation *o, bool far) {
     (void)a, (void)opcode, (void)o, (void)far;
 }

@@ -303,8 +303,7 @@ static void divide(assembly *a, bool is_signed, bool wide, bool remainder, const
 
 // memory
 
-// rax = address; rcx = offset of its TLB entry in the bank. Leaves unless the entry's tag says that it may.
-void probe_tlb(assembly *a, unsigned rs1, int32_t offset, unsigned bytes, size_t tag, bool aligned) {
+static void address_of(assembly *a, unsigned rs1, int32_t offset) { // in rax
     if (rs1 && pinned[rs1] >= 0) {
         if (offset)
             op_rm(a, 0x8d, true, RAX, pinned[rs1], offset);
@@ -314,9 +313,14 @@ void probe_tlb(assembly *a, unsigned rs1, int32_t offset, unsigned bytes, size_t
         get(a, RAX, rs1);
         if (offset) op_ri(a, ADD, true, RAX, offset);
     }
+}
+
+// rax = address; rcx = offset of its TLB entry in the bank. Leaves unless the entry's tag says that it may.
+void probe_tlb(assembly *a, unsigned rs1, int32_t offset, unsigned bytes, size_t tag, bool aligned) {
+    address_of(a, rs1, offset);
     op_rr(a, 0x8b, false, RCX, RAX);
     shift(a, SHR, false, RCX, PAGE_SHIFT - 5);
-    if (aligned)
+    if (aligned || bytes == 1)
         op_rr(a, 0x8b, true, RDX, RAX);
     else
         op_rm(a, 0x8d, true, RDX, RAX, (int32_t)bytes - 1); // the last byte must be in the page, too
@@ -335,16 +339,16 @@ void address_on_host(assembly *a) { // rax = where the data are
     op_indexed(a, ADD, RAX, TLB, RCX, offsetof(tlb_entry, addend));
 }
 
-static void load_from(assembly *a, unsigned opcode, int to, int base) {
+static void load_from(assembly *a, unsigned opcode, int to, int base, int32_t at) {
     run_site(a);
     switch (opcode) {
-    case OP_lb: two_rm(a, 0xbe, true, to, base, 0); break;
-    case OP_lh: two_rm(a, 0xbf, true, to, base, 0); break;
-    case OP_lbu: two_rm(a, 0xb6, false, to, base, 0); break;
-    case OP_lhu: two_rm(a, 0xb7, false, to, base, 0); break;
-    case OP_lw: op_rm(a, 0x63, true, to, base, 0); break;
-    case OP_lwu: op_rm(a, 0x8b, false, to, base, 0); break;
-    default: op_rm(a, 0x8b, true, to, base, 0);
+    case OP_lb: two_rm(a, 0xbe, true, to, base, at); break;
+    case OP_lh: two_rm(a, 0xbf, true, to, base, at); break;
+    case OP_lbu: two_rm(a, 0xb6, false, to, base, at); break;
+    case OP_lhu: two_rm(a, 0xb7, false, to, base, at); break;
+    case OP_lw: op_rm(a, 0x63, true, to, base, at); break;
+    case OP_lwu: op_rm(a, 0x8b, false, to, base, at); break;
+    default: op_rm(a, 0x8b, true, to, base, at);
     }
 }
 
@@ -352,22 +356,44 @@ static void load(assembly *a, unsigned opcode, unsigned bytes, const operation *
     probe_tlb(a, o->rs1, o->imm, bytes, offsetof(tlb_entry, read), false);
     address_on_host(a);
     int to = target(o->rd, RAX);
-    load_from(a, opcode, to, RAX);
+    load_from(a, opcode, to, RAX, 0);
     put(a, o->rd, to);
     access_done(a);
 }
 
-static void store_to(assembly *a, unsigned bytes, int value, int base) {
+static void store_to(assembly *a, unsigned bytes, int value, int base, int32_t at) {
     run_site(a);
     if (bytes == 2) byte(a, 0x66);
-    op_rm(a, bytes == 1 ? 0x88 : 0x89, bytes == 8, value, base, 0);
+    op_rm(a, bytes == 1 ? 0x88 : 0x89, bytes == 8, value, base, at);
 }
 
 static void store(assembly *a, unsigned bytes, const operation *o) {
     probe_tlb(a, o->rs1, o->imm, bytes, offsetof(tlb_entry, write), false);
     address_on_host(a);
     int value = use(a, o->rs2, RCX);
-    store_to(a, bytes, value, RAX);
+    store_to(a, bytes, value, RAX, 0);
+    access_done(a);
+}
+
+void host_group(assembly *a, const access_group *g) {
+    a->slot = g->members[0].slot;
+    probe_tlb(a, g->members[0].operation->rs1, g->low, (unsigned)(g->high - g->low),
+              g->stores ? offsetof(tlb_entry, write) : offsetof(tlb_entry, read), false);
+    a->jumps[a->access].count = (uint16_t)g->count;
+    address_on_host(a);
+    for (unsigned i = 0; i < g->count; i++) {
+        const operation *o = g->members[i].operation;
+        int32_t at = o->imm - g->low;
+        run_step(a, g->members[i].slot, g->members[i].slots);
+        if (g->stores) {
+            store_to(a, g->members[i].bytes, use(a, o->rs2, RCX), RAX, at);
+        } else {
+            int to = target(o->rd, RCX);
+            load_from(a, g->members[i].opcode, to, RAX, at);
+            put(a, o->rd, to);
+        }
+        a->done++;
+    }
     access_done(a);
 }
 
@@ -439,7 +465,7 @@ static void conditional(assembly *a, bool wide, const operation *o) {
     int value = use(a, o->rs2, RAX);
     op_rm(a, CMP, true, RDX, MACHINE, FIELD(s.reservation));
     uint8_t *over = short_jump(a, IF_NE);
-    store_to(a, wide ? 8 : 4, value, RCX);
+    store_to(a, wide ? 8 : 4, value, RCX, 0);
     land(a, over);
     rex(a, true, 0, 0, MACHINE); // mov qword […], -1
     byte(a, 0xc7);
