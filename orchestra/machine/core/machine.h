@@ -412,7 +412,7 @@ struct codecache { // in memory that a forked child finds zeroed: its parent goe
     uint32_t first, hot, cold, top; // code grows up from `first`, what is rarely run down from `top`
     uint32_t users;                 // machines that are running
     uint32_t full;                  // to be emptied once nobody is running
-    uint32_t enter, enter_float, help, leave[LEAVE_NOW], leave_address;
+    uint32_t enter, enter_float, help, find_page, leave[LEAVE_NOW], leave_address;
     code_site *sites; // ascending
     uint32_t site_count, site_capacity;
 };

@@ -13,8 +13,9 @@ static void jump_away(assembly *a, int condition, uint32_t place) { // condition
     word(a, place - (uint32_t)(a->at + 4 - a->cache->writable));
 }
 
-// rax is a guest address: go to its translation by way of the pages this machine has fetched from
-static void jump_to_rax(assembly *a) {
+// A subroutine: rax is a guest address; rcx becomes where its translation is, by way of the pages that this
+// machine has fetched from.
+static void find_page(assembly *a) {
     op_rr(a, 0x8b, false, RCX, RAX);
     shift(a, SHR, false, RCX, PAGE_SHIFT - 4);
     op_ri(a, AND, false, RCX, (FETCH_ENTRIES - 1) << 4);
@@ -22,7 +23,7 @@ static void jump_to_rax(assembly *a) {
     op_ri(a, AND, true, RDX, -PAGE_BYTES);
     op_rm(a, ADD, true, RCX, MACHINE, FIELD(fetch));
     op_rm(a, CMP, true, RDX, RCX, offsetof(fetch_entry, tag));
-    jump_away(a, IF_NE, a->cache->leave_address);
+    uint8_t *unknown = short_jump(a, IF_NE);
     op_rm(a, 0x8b, true, RCX, RCX, offsetof(fetch_entry, operations));
     op_rm(a, 0x89, true, RDX, MACHINE, FIELD(page));
     op_ri(a, AND, false, RAX, PAGE_BYTES - 2);
@@ -32,6 +33,16 @@ static void jump_to_rax(assembly *a) {
     byte(a, 1 << 6 | RAX << 3 | RCX);
     word(a, sizeof(code_page) - offsetof(code_page, operations) + offsetof(hot_page, entries));
     op_rm(a, ADD, true, RCX, MACHINE, FIELD(code));
+    byte(a, 0xc3);
+    land(a, unknown);
+    op_ri(a, ADD, true, RSP, 8);
+    jump_away(a, -1, a->cache->leave_address);
+}
+
+// The jump itself is at its own place, for the host to learn where it goes.
+static void jump_to_rax(assembly *a) {
+    byte(a, 0xe8);
+    word(a, a->cache->find_page - (uint32_t)(a->at + 4 - a->cache->writable));
     byte(a, 0xff); // jmp rcx
     modrm(a, 3, 4, RCX);
 }
@@ -682,6 +693,8 @@ bool host_start(codecache *c) {
     float_way_in(&a);
     c->help = here(&a);
     call_help(&a, pop);
+    c->find_page = here(&a);
+    find_page(&a);
     c->first = (here(&a) + 63) & ~63u;
     return true;
 }
