@@ -10,11 +10,14 @@ from tests.assembler import RAM, Code
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from orchestra.machine import Engine
+
 HTIF = 0x4000_8000
 MTIMECMP = 0x200_4000
 PAGE = 4096
 RAM_LENGTH = 1 << 20
 CYCLES_PER_TICK = 100
+ENGINES: tuple[Engine, ...] = ("interpreter", "translator")
 
 
 def bare(code: Code, data: dict[int, bytes] | None = None, *, sealed: bool = False) -> Machine:
@@ -45,27 +48,41 @@ def until_halt(machine: Machine, max_cycles: int = 1_000_000) -> Machine:
 
 
 def in_every_way(make: Callable[[], Machine], steps: Iterable[int] = (1, 2, 3, 7)) -> Machine:
-    """Run to the halt at once, traced, in steps and in forks: all must end the same."""
+    """Run to the halt at once, traced, in steps and in forks, on both engines: all end the same."""
     first = until_halt(make())
-    cycle, digest = first.cycle, first.digest()
+    with make() as machine:
+        for _ in machine.trace():
+            pass
+        assert (machine.cycle, machine.digest()) == (first.cycle, first.digest()), "traced"
+    for engine in ENGINES:
+
+        def made(engine: Engine = engine) -> Machine:
+            machine = make()
+            machine.engine = engine
+            return machine
+
+        _in_ways_of_running(made, engine, tuple(steps), first.cycle, first.digest())
+    return first
+
+
+def _in_ways_of_running(
+    make: Callable[[], Machine], engine: Engine, steps: Iterable[int], cycle: int, digest: str
+) -> None:
     for step in steps:
         with make() as machine:
             while isinstance(machine.run(max_cycles=step), ReachedCycle):
                 pass
-            assert (machine.cycle, machine.digest()) == (cycle, digest), f"in steps of {step}"
-    with make() as machine:
-        for _ in machine.trace():
-            pass
-        assert (machine.cycle, machine.digest()) == (cycle, digest), "traced"
-    for part in (1, 2, 3):
+            end = machine.cycle, machine.digest()
+            assert end == (cycle, digest), f"{engine} in steps of {step}"
+    for part in (0, 1, 2, 3):
         with make() as machine:
             machine.run(cycle * part // 4)
             with machine.fork() as fork:
-                assert until_halt(fork).digest() == digest, f"forked at {part}/4"
-            assert until_halt(machine).digest() == digest, f"after a fork at {part}/4"
+                assert fork.engine == engine
+                assert until_halt(fork).digest() == digest, f"{engine} forked at {part}/4"
+            assert until_halt(machine).digest() == digest, f"{engine} after a fork at {part}/4"
             machine.rollback()
-            assert until_halt(machine).digest() == digest, f"rolled back to {part}/4"
-    return first
+            assert until_halt(machine).digest() == digest, f"{engine} rolled back to {part}/4"
 
 
 def sv39(code: Code, root: int, leaf_flags: int = 0xCF) -> None:
