@@ -13,9 +13,6 @@ enum { HELP_DONE, HELP_LEAVES, HELP_CANNOT };
 #define JUMP(...)          return HELP_CANNOT;
 #define JUMP_REGISTER(...) return HELP_CANNOT;
 #define BRANCH(...)        return HELP_CANNOT;
-#define RESERVE(...)       return HELP_CANNOT;
-#define CONDITIONAL(...)   return HELP_CANNOT;
-#define ATOMIC(...)        return HELP_CANNOT;
 #define FLOAT_S(...)       return HELP_CANNOT;
 #define FLOAT_D(...)       return HELP_CANNOT;
 #define FLOAT_X(...)       return HELP_CANNOT;
@@ -46,10 +43,31 @@ enum { HELP_DONE, HELP_LEAVES, HELP_CANNOT };
 #define FLOAT_LOAD(type)  LOADED(type, m->s.f[d->rd] = BOXED(type))
 #define FLOAT_STORE(type) STORED(type, m->s.f[d->rs2])
 
+#define RESERVE(type)                                                                                        \
+    if (!mmu_reserve(m, address, sizeof(type), &value)) return HELP_CANNOT;                                  \
+    m->s.x[d->rd] = (uint64_t)(int64_t)(type)value;                                                          \
+    return m->attention ? HELP_LEAVES : HELP_DONE;
+#define CONDITIONAL(type)                                                                                    \
+    result = mmu_store_conditional(m, address, sizeof(type), (type)m->s.x[d->rs2], &stored);                 \
+    if (result == STORE_TRAP) return HELP_CANNOT;                                                            \
+    m->s.x[d->rd] = !stored;                                                                                 \
+    return result == STORE_LEAVE ? HELP_LEAVES : HELP_DONE;
+#define ATOMIC(signed_type, type, wanted)                                                                    \
+    {                                                                                                        \
+        if (!mmu_amo_load(m, address, sizeof(type), &value)) return HELP_CANNOT;                             \
+        type old = (type)value, new = (type)m->s.x[d->rs2];                                                  \
+        result = mmu_store(m, address, sizeof(type), (type)(wanted));                                        \
+        if (result == STORE_TRAP) return HELP_CANNOT;                                                        \
+        m->s.x[d->rd] = (uint64_t)(int64_t)(signed_type)old;                                                 \
+        (void)new;                                                                                           \
+        return result == STORE_LEAVE ? HELP_LEAVES : HELP_DONE;                                              \
+    }
+
 static int access_operation(machine *m, const operation *d, unsigned opcode) {
     uint64_t address = m->s.x[d->rs1] + (uint64_t)(int64_t)d->imm, value;
     const tlb_entry *entry = &m->bank[address >> PAGE_SHIFT & (TLB_ENTRIES - 1)];
     int result;
+    bool stored;
     switch (opcode) {
 #define OP(name, format, match, mask, operands, meaning)                                                     \
     case OP_##name:                                                                                          \

@@ -477,6 +477,7 @@ bool mmu_reserve(machine *m, uint64_t address, unsigned size, uint64_t *value) {
     if (!atomic_place(m, address, size, ACCESS_LOAD, &physical)) return false;
     memcpy(value, host_of(m, physical >> PAGE_SHIFT) + (physical & 4095), size);
     m->s.reservation = physical;
+    if (!m->trace) fill(m, address, physical, host_of(m, physical >> PAGE_SHIFT));
     note(m, 1, address, size, 0);
     return true;
 }
@@ -540,15 +541,22 @@ out_of_memory:
     return NULL;
 }
 
-bool mmu_fetch_raw(machine *m, uint64_t pc, uint32_t *raw) {
+// Of a page that was fetched from already, it is known where it is.
+static const uint8_t *fetched_host(machine *m, uint64_t pc) {
+    const fetch_entry *f = &tlb_fetch(m)[pc >> PAGE_SHIFT & (FETCH_ENTRIES - 1)];
     uint64_t page;
+    if (f->tag != (pc & ~4095ull)) return fetch_host(m, pc, &page);
+    return ((const code_page *)((const char *)f->operations - offsetof(code_page, operations)))->host;
+}
+
+bool mmu_fetch_raw(machine *m, uint64_t pc, uint32_t *raw) {
     uint16_t half;
-    uint8_t *host = fetch_host(m, pc, &page);
+    const uint8_t *host = fetched_host(m, pc);
     if (!host) return false;
     memcpy(&half, host + (pc & 4095), sizeof half);
     *raw = half;
     if ((half & 3) != 3) return true;
-    if ((pc & 4095) == PAGE_BYTES - 2 && !(host = fetch_host(m, pc + 2, &page))) return false;
+    if ((pc & 4095) == PAGE_BYTES - 2 && !(host = fetched_host(m, pc + 2))) return false;
     memcpy(&half, host + ((pc + 2) & 4095), sizeof half);
     *raw |= (uint32_t)half << 16;
     return true;

@@ -339,7 +339,7 @@ void probe_tlb(assembly *a, unsigned rs1, int32_t offset, unsigned bytes, size_t
     op_ri(a, AND, true, RDX, -PAGE_BYTES | (aligned ? (int32_t)bytes - 1 : 0));
     op_indexed(a, CMP, RDX, TLB, RCX, (int)tag);
     a->access = a->jump_count;
-    jump_if(a, IF_NE, aligned ? LEAVE_SIDE : CALL_ACCESS, a->slot);
+    jump_if(a, IF_NE, CALL_ACCESS, a->slot);
 }
 
 void access_done(assembly *a) { run_resume(a, a->access); }
@@ -449,6 +449,7 @@ static void atomic(assembly *a, unsigned opcode, bool wide, const operation *o) 
     }
     op_rm(a, 0x89, wide, RCX, RAX, 0);
     atomic_result(a, wide, o->rd, RDX);
+    access_done(a);
 }
 
 // rcx = where the data are, rdx = the physical address
@@ -468,6 +469,7 @@ static void reserve(assembly *a, bool wide, const operation *o) {
     op_rm(a, 0x8b, wide, RAX, RCX, 0);
     op_rm(a, 0x89, true, RDX, MACHINE, FIELD(s.reservation));
     atomic_result(a, wide, o->rd, RAX);
+    access_done(a);
 }
 
 static void conditional(assembly *a, bool wide, const operation *o) {
@@ -483,6 +485,7 @@ static void conditional(assembly *a, bool wide, const operation *o) {
     at_displacement(a, 0, MACHINE, FIELD(s.reservation));
     word(a, ~0u);
     set_register_if(a, IF_NE, o->rd);
+    access_done(a);
 }
 
 // the table
