@@ -346,7 +346,7 @@ tlb_entry *tlb_bank(machine *m, unsigned privilege); // for data
 fetch_entry *tlb_fetch(machine *m);
 tlb_entry *tlb_entry_for(machine *m, tlb_entry *bank, uint64_t address, uint64_t page, const uint8_t *host);
 void tlb_flush(engine *e);
-void tlb_flush_fetch(engine *e);
+void tlb_forget_code(engine *e, const operation *operations);
 void tlb_forget_page(engine *e, uint64_t page, bool reads);
 void tlb_forget_root(engine *e, uint64_t page);
 void tlb_forget_range(engine *e, uint64_t start, unsigned shift);

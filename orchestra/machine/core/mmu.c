@@ -98,7 +98,7 @@ void mmu_forget(machine *m, uint64_t page) {
     engine *e = m->engine;
     care_entry *c = e ? care_find(e, page) : NULL;
     if (!c) return;
-    if (c->care & (CARE_CODE | CARE_SHARED_CODE)) tlb_flush_fetch(e);
+    if (c->care & (CARE_CODE | CARE_SHARED_CODE)) tlb_forget_code(e, c->code->operations);
     if (c->care & CARE_TABLE) forget_table(m, c);
     bury(e, c);
     c->care &= (uint8_t)~CARE_TABLE;
@@ -119,8 +119,8 @@ static uint8_t *own(machine *m, uint64_t page, bool *leave) {
         forget_page_mappings(m->engine, page, true);
         care_entry *c = care_find(m->engine, page);
         if (c && (c->care & (CARE_CODE | CARE_SHARED_CODE))) {
+            tlb_forget_code(m->engine, c->code->operations);
             bury(m->engine, c);
-            tlb_flush_fetch(m->engine);
             *leave = true;
         }
     }

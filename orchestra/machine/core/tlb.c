@@ -117,11 +117,15 @@ void tlb_flush(engine *e) {
     memset(e->held, 0, sizeof e->held);
 }
 
-void tlb_flush_fetch(engine *e) {
-    for (unsigned i = 0; i < SPACES; i++)
-        for (unsigned table = 0; table < TABLES; table++)
-            if (e->spaces[i].filled >> (TABLE_U + table) & 1)
-                memset(e->spaces[i].fetch[table], 0xff, sizeof e->spaces[i].fetch[table]);
+// Nobody finds this decoded code any more.
+void tlb_forget_code(engine *e, const operation *operations) {
+    for (address_space *space = e->spaces; space < &e->spaces[SPACES]; space++)
+        for (unsigned table = 0; table < TABLES; table++) {
+            if (!(space->filled >> (TABLE_U + table) & 1)) continue;
+            for (fetch_entry *entry = space->fetch[table]; entry < space->fetch[table] + FETCH_ENTRIES;
+                 entry++)
+                if (entry->operations == operations) entry->tag = NONE;
+        }
 }
 
 // No store to this physical page hits any more, and no load if `reads`.
