@@ -28,7 +28,7 @@ Loop = Literal["asyncio", "uvloop", "trio"]
 CONCURRENCIES: Final = (1, 10, 100, 1000, 10_000)
 FAIR_MACHINES: Final = 32  # so few that each gets many slices in a run
 CANCELLATIONS: Final = 100  # for each second of a run
-WRITES: Final = {"advance": b"mint alice 1", "advance-3ms": b"spin 1000000"}
+WRITES: Final = {"advance": b"mint alice 1", "advance-3ms": b"spin 3000000"}
 MICRO, MILLI, GIGA = 1e6, 1e3, 1e9
 
 AT_LEAST: Final = {

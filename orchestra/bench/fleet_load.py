@@ -14,6 +14,7 @@ from orchestra.guest import LEDGER
 from orchestra.machine.config import Boot, MachineConfig
 from orchestra.machine.machine import Machine
 from orchestra.sched.fleet import Fleet, open_fleet
+from orchestra.sched.settings import ApplicationSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -39,6 +40,7 @@ QUERY = b"balance alice"
 ENDLESS = b"spin 1000000000000000"
 ASKERS = 200  # tasks that saturate a pool
 RAW_SLICE_CYCLES = 4_400_000
+NOT_DURABLE = ApplicationSettings(durable=False)  # a disk's latency would hide what is measured
 
 
 class Answers(NamedTuple):
@@ -181,7 +183,7 @@ async def writes_under_load(
     with ledger() as genesis:
         async with (
             open_fleet(workers) as fleet,
-            fleet.application(directory, genesis) as app,
+            fleet.application(directory, genesis, NOT_DURABLE) as app,
             fleet.inspect_pool(genesis, queue=2 * ASKERS) as pool,
         ):
             idle = await _write(app, payload, seconds)

@@ -50,9 +50,9 @@ def fleet(
     """Measure what a fleet costs and how soon it answers.
 
     Questions are the embedded guest's shortest one, collected through the async API from 1 to
-    10,000 tasks in this process. Advances are those of an application with a durable log, with and
-    without a saturated pool beside it. The density rows download Debian once, and boot it. Exits
-    with 1 when a row is not at its line.
+    10,000 tasks in this process. Advances are those of an application with a log that is not
+    synced, with and without a saturated pool beside it. The density rows download Debian once, and
+    boot it. Exits with 1 when a row is not at its line.
     """
     from orchestra.bench.chart import draw_fleet, require_plotting
     from orchestra.bench.fleet import FleetOptions, bench_fleet

@@ -5,40 +5,34 @@ from __future__ import annotations
 from collections import deque
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 
-from orchestra.errors import BadConfig, BadImage, GuestError, InputConflict, OrchestraError
-from orchestra.io.lock import lock
-from orchestra.machine.config import MachineConfig
-from orchestra.machine.machine import Machine
-from orchestra.machine.request import Limits, Outcome, Request
-from orchestra.machine.stop import Yielded
+from orchestra.errors import BadConfig, InputConflict, OrchestraError
+from orchestra.machine.request import Request
 from orchestra.sched.events import Call, following
-from orchestra.sched.history import History, Snapshots
-from orchestra.sched.input_log import InputLog, InputOutcome
-from orchestra.sched.jobs import RequestJob
-from orchestra.sched.plan import NO_DEADLINE, Priority, Share
+from orchestra.sched.plan import NO_DEADLINE, Share
 from orchestra.sched.statistics import ApplicationStatistics, Histogram
 from orchestra.sched.turns import Ticket, Turns
+from orchestra.sched.writer import InputJob, Writer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
-    from orchestra.machine.request import Status
+    from orchestra.machine.machine import Machine
+    from orchestra.machine.request import Limits, Outcome, Status
     from orchestra.sched.events import Journal
-    from orchestra.sched.fleet import Fleet
+    from orchestra.sched.history import History
+    from orchestra.sched.input_log import InputOutcome
     from orchestra.sched.inspection import InspectPool
+    from orchestra.sched.jobs import Job
     from orchestra.sched.scheduler import Scheduler
     from orchestra.sched.settings import ApplicationSettings
 
-__all__ = ["Application", "Genesis", "open_application"]
-
-Genesis = Machine | MachineConfig | Path | str
-LOG = "inputs.sqlite"
+__all__ = ["Application"]
 
 
 class Application:
@@ -68,8 +62,8 @@ class Application:
         self._history = history
         self._log = history.log
         self._machine = machine
+        self._writer = Writer(machine, history.log, pool, settings, None)
         self._turns = Turns(scheduler, settings.queue, "input")
-        self._state_hash: str | None = None
         self._snapshot = 0
         self._statuses: dict[Status, int] = {}
         self._queued, self._served, self._committed = Histogram(), Histogram(), Histogram()
@@ -87,7 +81,7 @@ class Application:
     @property
     def state_hash(self) -> str | None:
         """The root hash after the last input; None when hashes are not noted."""
-        return self._state_hash
+        return self._writer.state_hash
 
     async def advance(
         self,
@@ -193,12 +187,15 @@ class Application:
         entries = await self._scheduler.in_thread(
             partial(self._log.entries, self.inputs, self.inputs)
         )
-        self._state_hash = entries[0].state_hash if entries else None
+        self._writer.state_hash = entries[0].state_hash if entries else None
         self._statuses = await self._scheduler.in_thread(self._log.count_statuses)
         found = await self._scheduler.in_thread(self._history.snapshots.numbers)
         self._snapshot = max(number for number in found if number <= self.inputs)
-        async with self._turns.serving():
-            yield
+        try:
+            async with self._turns.serving():
+                yield
+        finally:
+            self._writer.close()
 
     async def _take(
         self,
@@ -212,32 +209,42 @@ class Application:
         """Carry an input out; the turns' task does it."""
         if number is not None and number != self.inputs + 1:
             return await self._answer_again(payload, number)
+        self._writer.check()
         clock = self._scheduler.clock.now
         limits = limits or self.settings.limits
         request = Request(self._machine, "advance", payload, limits, clock=clock)
-        job = RequestJob(self._machine, self._share, Priority.ADVANCE, deadline, request)
+        hold = self._scheduler.desk.holding
+        job = InputJob(self._writer, self._share, deadline, request, hold)
         if call is not None:
             job.said, job.hear = deque(), call.hear
         ticket.job = job
         began = clock()
         self._queued.add(began - ticket.began)
+        if not self.settings.durable:
+            job.then = partial(self._answer, ticket, began)
         try:
-            outcome: Outcome = await self._scheduler.do(job)
+            result: InputOutcome = await self._scheduler.do(job)
         finally:
             self._journal.ended("advance.ended", job, clock())
-        if outcome.status == "failed":
-            return InputOutcome(**_fields(outcome), cycle=self.cycle)
-        served = clock()
-        with anyio.CancelScope(shield=True):
-            result = await self._scheduler.in_thread(partial(self._commit, payload, outcome))
-        committed = clock()
-        self._served.add(served - began)
-        self._committed.add(committed - served)
-        self._statuses[result.status] = self._statuses.get(result.status, 0) + 1
-        ticket.result = result
-        ticket.end()  # the answer need not wait for a snapshot
+        if result.number is None:
+            return result
+        if self.settings.durable:
+            with anyio.CancelScope(shield=True):
+                await self._scheduler.in_thread(self._writer.publish)
+            self._answer(ticket, began, job)
         await self._store_if_due()
         return result
+
+    def _answer(self, ticket: Ticket, began: float, job: Job) -> None:
+        """Let the caller go on, before a snapshot is stored."""
+        result: InputOutcome | None = job.result
+        if result is None or result.number is None:
+            return  # it is the turns' task that says so
+        self._served.add(result.seconds)
+        self._committed.add(self._scheduler.clock.now() - began - result.seconds)
+        self._statuses[result.status] = self._statuses.get(result.status, 0) + 1
+        ticket.result = result
+        ticket.end()
 
     async def _answer_again(self, payload: bytes, number: int) -> InputOutcome:
         try:
@@ -247,28 +254,6 @@ class Application:
         if known[0] != payload:
             raise InputConflict(number, self.inputs + 1)
         return known[1]
-
-    def _commit(self, payload: bytes, outcome: Outcome) -> InputOutcome:
-        """Take an input into the log and publish the state behind it, or undo it."""
-        state_hash = self._state_hash
-        try:
-            if self.settings.state_hashes and (outcome.accepted or state_hash is None):
-                state_hash = self._machine.root_hash()
-            result = InputOutcome(
-                **_fields(outcome),
-                number=self._log.last + 1,
-                cycle=self._machine.cycle,
-                state_hash=state_hash,
-            )
-            self._log.append(payload, result)
-        except BaseException:
-            if outcome.accepted:
-                self._machine.rollback()
-            raise
-        self._state_hash = state_hash
-        if outcome.accepted:
-            self.pool.swap(self._machine.fork())
-        return result
 
     async def _store_if_due(self) -> None:
         every = self.settings.every
@@ -305,95 +290,3 @@ class Application:
             duration=self._scheduler.clock.now() - began,
         )
         return snapshots.path(number)
-
-
-def _fields(outcome: Outcome) -> dict[str, Any]:
-    return {name: getattr(outcome, name) for name in Outcome.__dataclass_fields__}
-
-
-@asynccontextmanager
-async def open_application(
-    fleet: Fleet,
-    scheduler: Scheduler,
-    journal: Journal,
-    directory: Path | str,
-    genesis: Genesis | None,
-    settings: ApplicationSettings,
-    name: str,
-) -> AsyncIterator[Application]:
-    """Open the application in a folder, or make it of `genesis`; `fleet.application` does it."""
-    path = Path(directory).absolute()  # noqa: ASYNC240 - asks for the working directory only
-    name = name or str(path)
-    began = scheduler.clock.now()
-    await scheduler.in_thread(partial(_make_folder, path, create=genesis is not None))
-    with await lock(path, "exclusive"):
-        log = await scheduler.in_thread(partial(InputLog, path / LOG, durable=settings.durable))
-        try:
-            share = Share(name, settings.weight)
-            history = History(path, log, fleet, scheduler, journal, share)
-            if genesis is not None and not history.snapshots.numbers() and not log.last:
-                await _found(fleet, scheduler, history.snapshots, genesis, settings)
-            backing = settings.storage == "backing"
-            async with (
-                history.open(log.last, backing=backing, hashes=settings.state_hashes) as machine,
-                fleet.inspect_pool(
-                    machine,
-                    size=settings.inspect_size,
-                    queue=settings.inspect_queue,
-                    weight=settings.weight,
-                    name=name,
-                ) as pool,
-            ):
-                app = Application(name, settings, scheduler, journal, history, machine, pool)
-                fields = {"machine": name, "inputs": app.inputs, "cycle": app.cycle}
-                took = scheduler.clock.now() - began
-                replayed = history.replayed
-                journal.info("application.opened", **fields, replayed=replayed, duration=took)
-                async with app.serving():
-                    yield app
-            journal.info(
-                "application.closed",
-                machine=name,
-                inputs=log.last,
-                duration=scheduler.clock.now() - began,
-            )
-        finally:
-            with anyio.CancelScope(shield=True):
-                await scheduler.in_thread(log.close)
-
-
-def _make_folder(path: Path, *, create: bool) -> None:
-    if create:
-        path.mkdir(parents=True, exist_ok=True)
-    elif not path.is_dir():
-        raise BadImage(path, "type", "no such folder", "an application's, or a genesis to make it")
-
-
-async def _found(
-    fleet: Fleet,
-    scheduler: Scheduler,
-    snapshots: Snapshots,
-    genesis: Genesis,
-    settings: ApplicationSettings,
-) -> None:
-    """Store the first state: the genesis, run until it waits for its first input."""
-    opening: AbstractAsyncContextManager[Machine]
-    if isinstance(genesis, Machine):
-        opening = _forked(fleet, genesis)
-    elif isinstance(genesis, MachineConfig):
-        opening = fleet.create(genesis)
-    else:
-        opening = fleet.open(genesis)
-    async with opening as machine:
-        stop = await fleet.run(machine, priority=Priority.ADVANCE)
-        if not isinstance(stop, Yielded) or stop.kind != "manual":
-            raise GuestError(f"the genesis does not wait for an input, but: {stop}")
-        store = partial(snapshots.store, machine, 0, durable=settings.durable)
-        await scheduler.in_thread(store)
-
-
-@asynccontextmanager
-async def _forked(fleet: Fleet, machine: Machine) -> AsyncIterator[Machine]:
-    copy: Machine = await fleet.fork(machine)
-    with copy:
-        yield copy

@@ -16,9 +16,9 @@ from orchestra.errors import BadImage, MachineBusy
 from orchestra.io.lock import lock
 from orchestra.machine.machine import Machine
 from orchestra.machine.request import Limits, Outcome, Request
-from orchestra.sched.application import Application, Genesis, open_application
 from orchestra.sched.beside import beside
 from orchestra.sched.events import Call, Journal, Logger, following
+from orchestra.sched.founding import Genesis, open_application
 from orchestra.sched.inspection import InspectPool, Leases
 from orchestra.sched.jobs import Job, MachineLike, RequestJob, RunJob
 from orchestra.sched.plan import NO_DEADLINE, Priority, Share
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from orchestra.machine.config import MachineConfig
     from orchestra.machine.machine import Storage
     from orchestra.machine.stop import Stop
+    from orchestra.sched.application import Application
 
 __all__ = ["Fleet", "open_fleet"]
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from orchestra.errors import BadImage, LogFault
+from orchestra.io import folder
 from orchestra.machine.request import Outcome, Status
 
 if TYPE_CHECKING:
@@ -72,13 +73,15 @@ class InputLog:
     Every failure of the database is a LogFault; a file that is no such log is a BadImage.
     """
 
-    def __init__(self, path: Path, *, durable: bool = True) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
+        self._journal = path.with_name(f"{path.name}-wal")
+        self._synced_folder = False
         self._lock = threading.Lock()
         with self._translated():
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             try:
-                self._prepare(durable=durable)
+                self._prepare()
                 self.last = self._read_last()
             except BaseException:
                 self._connection.close()
@@ -153,15 +156,26 @@ class InputLog:
             query = "SELECT status, count(*) FROM inputs GROUP BY status"
             return dict(self._connection.execute(query).fetchall())
 
+    def sync(self) -> None:
+        """Wait until all inputs that were appended would survive a power failure; or OSError.
+
+        They are in the write-ahead log then, which SQLite itself syncs only before it moves them
+        to the database: so several inputs may share one sync, and a worker need not wait for it.
+        """
+        folder.sync(self._journal, data_only=True)
+        if not self._synced_folder:
+            folder.sync(self.path.parent)
+            self._synced_folder = True
+
     def close(self) -> None:
         """Close the file; twice is fine."""
         with self._lock:
             self._connection.close()
 
-    def _prepare(self, *, durable: bool) -> None:
+    def _prepare(self) -> None:
         connection = self._connection
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        connection.execute("PRAGMA synchronous = NORMAL")  # see `sync`
         (form,) = connection.execute("PRAGMA user_version").fetchone()
         if form == FORMAT:
             return

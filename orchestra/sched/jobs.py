@@ -56,6 +56,7 @@ class Job(Entry):
         "ended",
         "error",
         "hear",
+        "holds",
         "interrupting",
         "machine",
         "over",
@@ -76,6 +77,7 @@ class Job(Entry):
         self.machine = machine
         self.state = State.FRESH
         self.cancelled = False
+        self.holds = False  # inspects wait until it is over
         self.interrupting = False  # we called machine.interrupt() and have not seen it answered
         self.error: BaseException | None = None
         self.result: Any = None

@@ -65,7 +65,16 @@ class Flow:
 class Share:
     """One to whom service is owed: a machine, a pool or an application."""
 
-    __slots__ = ("brief", "cpu_seconds", "cycles_per_second", "flows", "name", "seconds", "weight")
+    __slots__ = (
+        "brief",
+        "cpu_seconds",
+        "cycles_per_second",
+        "flows",
+        "name",
+        "quick",
+        "seconds",
+        "weight",
+    )
 
     def __init__(self, name: str = "", weight: float = 1.0) -> None:
         if not 0 < weight < math.inf:
@@ -74,14 +83,15 @@ class Share:
         self.weight = weight
         self.cycles_per_second = FIRST_CYCLES_PER_SECOND
         self.cpu_seconds = self.seconds = LONG_SECONDS  # moving averages of a slice's
-        self.brief = False
+        self.brief = self.quick = False
         self.flows = tuple(Flow(self) for _ in Priority)
 
     def note(self, cpu_seconds: float, seconds: float) -> None:
         """Learn from a slice whether the next one will be brief: in CPU, and not waiting long."""
         self.cpu_seconds += (cpu_seconds - self.cpu_seconds) / 8
         self.seconds += (seconds - self.seconds) / 8
-        self.brief = self.cpu_seconds < BRIEF_SECONDS and self.seconds < LONG_SECONDS
+        self.quick = self.seconds < LONG_SECONDS
+        self.brief = self.quick and self.cpu_seconds < BRIEF_SECONDS
 
 
 class Entry:

@@ -62,6 +62,8 @@ class Scheduler:
             return await self.finish(job)
         finally:
             self.desk.hurried -= hurried
+            if hurried:
+                self.desk.resumed()
 
     def begin(self, job: Job) -> None:
         """Hand a job in; somebody must call `finish`."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from orchestra.errors import MachineClosed
@@ -24,13 +25,16 @@ from orchestra.sched.jobs import Job, State
 from orchestra.sched.plan import Planner, Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = ["Clock", "Desk", "HostClock", "Place"]
 
 BATCH = 64
 HURRIED_BATCH = 2
+HURRIED_FLUSH = 4
+LEAVE_SECONDS = 100e-6
 HEARD_SECONDS = 5e-3
+PASSES = 16  # brief jobs between two writers that hold the others up
 HOLD_SECONDS = 1e-3
 SHORT_SHIFT = 3
 ABOVE_ALL = -1
@@ -87,6 +91,8 @@ class Desk:
         self.cycles = 0
         self.seconds = 0.0
         self.hurried = 0  # how many wait who should not wait behind others on the loop
+        self.held = 0  # writers that need the interpreter: inspects wait for them,
+        self._passes = 0  # except so many
         self._post = post  # asks the loop to call `deliver` soon; from any thread
         self._tell_loop = tell  # called on the loop, for a job that is over or has said something
         self._posted = False
@@ -94,7 +100,8 @@ class Desk:
         self._inbox: deque[Job] = deque()
         self._urgent: deque[Job] = deque()  # cancelled jobs that have started: end them next
         self._parked: list[Place] = []
-        self._unheard: list[Place] = []  # who waits for the loop to begin
+        self._unheard: list[Place] = []  # who waits for the loop to begin,
+        self._unresumed: list[Place] = []  # or for a writer to go on
         self._outbox: deque[Job] = deque()
         self._stopping = False
 
@@ -105,8 +112,12 @@ class Desk:
         if self._stopping:
             raise MachineClosed("the fleet is closed")
         job.submitted = self.clock.now()
+        if job.priority is Priority.ADVANCE and job.share.quick:
+            with self._lock:
+                self.held += 1
+                job.holds = True
         self._inbox.append(job)
-        if job.share.brief and any(place.brisk for place in self.places):
+        if (job.share.brief or job.holds) and any(place.brisk for place in self.places):
             return
         if not self._wake() and job.priority is Priority.ADVANCE:
             self._preempt(Priority.ADVANCE)
@@ -116,8 +127,11 @@ class Desk:
         with self._lock:
             job.cancelled = True
             if job.state is State.FRESH:
-                job.state = State.ENDED
                 self.planner.remove(job)
+                held = job.holds
+                self._ended(job)
+                if held:  # others may run again, and nobody else says so
+                    self._wake()
                 return True
             if job.state is State.RUNNING:
                 job.interrupt()
@@ -138,6 +152,11 @@ class Desk:
         while self._wake():
             pass
 
+    def resumed(self) -> None:
+        """Say that a writer has gone on."""
+        while self._unresumed:
+            self._unresumed.pop().heard.release()
+
     def deliver(self) -> None:
         """Tell what has ended; a part of it, when it is much: a turn of the loop stays short."""
         self._posted = False
@@ -145,8 +164,8 @@ class Desk:
             self._unheard.pop().heard.release()
         outbox = self._outbox
         for _ in range(HURRIED_BATCH if self.hurried else BATCH):
-            if not outbox:
-                return
+            if not outbox or (self.held and outbox[0].priority is not Priority.ADVANCE):
+                return  # who ends the hold calls again
             self._tell_loop(outbox.popleft())
         if outbox:
             self._call_for_delivery()
@@ -190,14 +209,28 @@ class Desk:
 
     # On the workers.
 
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Let inspects wait: a writer has Python to do, and would get its lock once in a while."""
+        with self._lock:
+            self.held += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._release()
+            if self._has_work():
+                self._wake()
+
     def work(self, place: Place) -> None:
         """Serve until the fleet stops; the body of a worker thread."""
         while True:
             job = self._take(place)
             if place.pending and (job is None or self._is_time(place, job)):
+                writer = any(each.priority is Priority.ADVANCE for each in place.pending)
                 self._flush(place)
                 if job is not None and job.brief:
-                    self._let_the_loop_in(place)
+                    self._let_the_loop_in(place, self._unresumed if writer else self._unheard)
             if place.untidy is not None:
                 place.untidy.tidy()
                 place.untidy = None
@@ -205,7 +238,7 @@ class Desk:
                 if self._stopping:
                     return
                 self._park(place)
-            elif job.cancelled:
+            elif job.state is State.ENDED:
                 self._end(job)
                 self._tell(place, job)
             else:
@@ -218,11 +251,11 @@ class Desk:
         place.brisk = job.brief
         if place.brisk:
             budget = max(budget >> SHORT_SHIFT, 1)  # it may be the long one among brief ones
-        elif self._inbox or self.planner.runnable:
+        elif (self._inbox or self.planner.runnable) and not self.held:
             self._wake()  # nobody may have been woken for those, since we were there
         cycles, started, began = job.cycles, now(), cpu()
         try:
-            done = job.step(budget)
+            done = not job.cancelled and job.step(budget)
         except BaseException as error:  # noqa: BLE001 - it belongs to the job's caller
             job.error, done = error, True
         seconds = cpu() - began
@@ -245,19 +278,47 @@ class Desk:
                 newcomer = inbox.popleft()
                 if newcomer.state is State.FRESH:
                     self.planner.add(newcomer)
+            if not self._has_work():
+                return None
             job = self._urgent.popleft() if self._urgent else self.planner.pick()
             if job is None:
                 return None
             assert isinstance(job, Job)
             if job.cancelled or self._stopping:
                 job.cancelled = True
-                job.state = State.ENDED
+                self._ended(job)
                 return job
+            if self.held and job.priority is not Priority.ADVANCE:
+                self._passes -= 1
             if job.state is State.FRESH:
                 job.started = self.clock.now()
             job.state = State.RUNNING
             place.job = job
             return job
+
+    def _has_work(self) -> bool:
+        """Whether there is something for a worker that is free."""
+        if self._urgent:
+            return True
+        only_writers = self.held and self._passes <= 0
+        return bool(self.planner.lengths()[0] if only_writers else self.planner.runnable)
+
+    def _ended(self, job: Job) -> None:
+        """Note that a job is over; under the lock."""
+        job.state = State.ENDED
+        self._end_hold(job)
+
+    def _end_hold(self, job: Job) -> None:
+        if job.holds:
+            job.holds = False
+            self._release()
+
+    def _release(self) -> None:
+        """End a hold; under the lock."""
+        self.held -= 1
+        self._passes = PASSES
+        if self._outbox:
+            self._call_for_delivery()
 
     def _settle(self, place: Place, job: Job, seconds: float, cycles: int, *, done: bool) -> bool:
         """Account for a slice; return whether the job ends here."""
@@ -269,10 +330,11 @@ class Desk:
             self.cycles += cycles
             job.seconds += seconds
             if done or job.cancelled or self._stopping:
-                job.state = State.ENDED
+                self._ended(job)
                 return True
             job.state = State.WAITING
             self.planner.put_back(job)
+            self._end_hold(job)  # it is not as quick as it was thought to be
             return False
 
     def _end(self, job: Job) -> None:
@@ -298,7 +360,7 @@ class Desk:
     def _is_time(self, place: Place, following: Job) -> bool:
         """Whether what is put aside should not wait for the job that follows."""
         return (
-            len(place.pending) >= (HURRIED_BATCH if self.hurried else BATCH)
+            len(place.pending) >= (HURRIED_FLUSH if self.hurried else BATCH)
             or not following.brief
             or self.clock.now() - place.oldest > HOLD_SECONDS
         )
@@ -318,25 +380,26 @@ class Desk:
             self._posted = True
             self._post()
 
-    def _let_the_loop_in(self, place: Place) -> None:
-        """Wait until the loop delivers, which is at once if it is not at work on something else.
+    def _let_the_loop_in(self, place: Place, waiting: list[Place]) -> None:
+        """Wait until the loop delivers, or a writer has gone on: at once, if it has nothing else.
 
         Else this thread would go on with the interpreter's lock, which it gives away too shortly,
         around a brief run in C, for a thread that was asleep to get it in less than 5 ms.
         """
-        self._unheard.append(place)
-        if self._posted and place.heard.acquire(timeout=HEARD_SECONDS):
-            return
-        try:
-            self._unheard.remove(place)
-        except ValueError:  # it was heard meanwhile
-            place.heard.acquire()
+        waiting.append(place)
+        if not ((self._posted or self.hurried) and place.heard.acquire(timeout=HEARD_SECONDS)):
+            try:
+                waiting.remove(place)
+            except ValueError:  # it was heard meanwhile
+                place.heard.acquire()
+        if any(one.job is not None and one.job.priority is Priority.ADVANCE for one in self.places):
+            time.sleep(LEAVE_SECONDS)  # its guest may have ended: it would wait for us up to 5 ms
 
     def _park(self, place: Place) -> None:
         """Sleep until somebody calls `_wake`, unless something came in just now."""
         self._parked.append(place)
         place.brisk = False
-        if self._inbox or self._urgent or self.planner.runnable or self._stopping:
+        if self._inbox or self._has_work() or self._stopping:
             try:
                 self._parked.remove(place)
             except ValueError:  # somebody woke us already

@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+import statistics
 from functools import partial
 
 import anyio
@@ -476,3 +477,44 @@ async def test_deadlines_and_streams_reach_the_planner(tmp_path):
         assert (await app.advance(b"mint alice 1", deadline=late)).accepted
         ask = partial(app.inspect, b"balance alice", deadline=late, wait=True)
         assert (await ask()).reports == (b"1",)
+
+
+async def test_inspects_are_answered_while_inputs_come_without_a_pause(tmp_path):
+    answered, going = [], True
+    async with open_fleet(2) as fleet, opened(fleet, tmp_path) as app:
+        await app.advance(b"mint alice 1")
+
+        async def write():
+            while going:
+                await app.advance(b"mint alice 1")
+
+        async with anyio.create_task_group() as group:
+            for _ in range(8):
+                group.start_soon(write)
+            for _ in range(100):
+                began = app.inputs
+                await balance(app)
+                answered.append(app.inputs - began)
+            going = False
+    assert max(answered) < 100  # inputs that went before one question
+
+
+async def test_inputs_are_answered_while_inspects_come_without_a_pause(tmp_path):
+    going = True
+    async with open_fleet(2) as fleet, opened(fleet, tmp_path) as app:
+        await app.advance(b"mint alice 1")
+
+        async def ask():
+            while going:
+                await app.inspect(b"balance alice")
+
+        async with anyio.create_task_group() as group:
+            for _ in range(40):
+                group.start_soon(ask)
+            ended = []
+            for _ in range(50):
+                before = app.pool.statistics().ended
+                await app.advance(b"mint alice 1")
+                ended.append(app.pool.statistics().ended - before)
+            going = False
+    assert statistics.median(ended) < 40  # a writer does not wait behind all who ask

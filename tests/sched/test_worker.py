@@ -237,3 +237,44 @@ def test_what_is_left_without_workers_is_swept():
     office.desk.sweep()
     assert office.told == [job]
     assert isinstance(job.error, MachineClosed)
+
+
+def test_a_job_cancelled_between_its_pick_and_its_slice_ends_and_holds_nobody_up():
+    desk = Desk(Planner(), FakeClock(), lambda: None, lambda _: None)
+    place = Place()
+    desk.places = [place]
+    share = Share()
+    share.note(1e-5, 1e-5)
+    for _ in range(40):
+        share.note(1e-5, 1e-5)
+    job = RunJob(FakeMachine(FOREVER), share, Priority.ADVANCE, NO_DEADLINE, None)
+    desk.submit(job)
+    assert desk.held == 1  # it is expected to be quick
+    assert desk._take(place) is job
+    assert desk.cancel(job) is False
+    desk._serve(place, job)
+    assert job.state is State.ENDED
+    assert isinstance(job.error, MachineClosed)
+    assert desk.held == 0
+    assert job.machine.family.runs == 0
+
+
+def test_inspects_wait_while_a_quick_writer_is_at_work_but_not_for_ever():
+    desk = Desk(Planner(), FakeClock(), lambda: None, lambda _: None)
+    place, other = Place(), Place()
+    desk.places = [place, other]
+    quick = Share()
+    for _ in range(40):
+        quick.note(1e-5, 1e-5)
+    writers = [
+        RunJob(FakeMachine([Halt()]), quick, Priority.ADVANCE, NO_DEADLINE, None) for _ in range(3)
+    ]
+    asked = RunJob(FakeMachine([Halt()]), Share(), Priority.INSPECT, NO_DEADLINE, None)
+    desk.submit(writers[0])
+    desk.submit(asked)
+    assert desk._take(place) is writers[0]
+    assert desk._take(other) is None  # the inspect waits
+    desk.submit(writers[1])
+    desk._serve(place, writers[0])
+    assert desk._take(place) is writers[1]
+    assert desk._take(other) is asked  # though a writer is at work again

@@ -1,0 +1,134 @@
+"""The writing side of an application: an input is run, hashed and logged in one go by a worker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orchestra.errors import LogFault
+from orchestra.machine.request import Outcome
+from orchestra.sched.input_log import InputOutcome
+from orchestra.sched.jobs import RequestJob
+from orchestra.sched.plan import Priority
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from orchestra.machine.machine import Machine
+    from orchestra.machine.request import Request
+    from orchestra.sched.input_log import InputLog
+    from orchestra.sched.inspection import InspectPool
+    from orchestra.sched.plan import Share
+    from orchestra.sched.settings import ApplicationSettings
+
+__all__ = ["InputJob", "Writer"]
+
+
+class Writer:
+    """Machine and log, which go together; one input at a time, on whatever thread.
+
+    An input is in the log when `commit` returns, and on the disk, and published, when `publish`
+    does: nobody sees a state that a power failure could undo.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        log: InputLog,
+        pool: InspectPool,
+        settings: ApplicationSettings,
+        state_hash: str | None,
+    ) -> None:
+        self.machine = machine
+        self.log = log
+        self.state_hash = state_hash
+        self._pool = pool
+        self._settings = settings
+        self._next: Machine | None = None  # the state to publish
+        self._broken: LogFault | None = None
+
+    def check(self) -> None:
+        """Raise what happened when the log could not be synced: what is on the disk is unknown."""
+        if self._broken is not None:
+            raise LogFault(self._broken.path, "could not be synced; open the application again")
+
+    def commit(self, payload: bytes, outcome: Outcome) -> InputOutcome:
+        """Take an input into the log, or undo it and raise."""
+        machine, state_hash = self.machine, self.state_hash
+        try:
+            if self._settings.state_hashes and (outcome.accepted or state_hash is None):
+                state_hash = machine.root_hash()
+            result = InputOutcome(
+                **fields_of(outcome),
+                number=self.log.last + 1,
+                cycle=machine.cycle,
+                state_hash=state_hash,
+            )
+            self.log.append(payload, result)
+        except BaseException:
+            if outcome.accepted:
+                machine.rollback()
+            raise
+        self.state_hash = state_hash
+        if outcome.accepted:
+            self._next = machine.fork()
+        if not self._settings.durable:
+            self.publish()
+        return result
+
+    def publish(self) -> None:
+        """Sync the log, if it is to be durable, and let inspects see the state behind it."""
+        if self._settings.durable:
+            try:
+                self.log.sync()
+            except OSError as error:
+                self._broken = LogFault(self.log.path, error.strerror or "cannot be synced")
+                self.close()
+                raise self._broken from error
+        following, self._next = self._next, None
+        if following is not None:
+            self._pool.swap(following)
+
+    def close(self) -> None:
+        """Drop a state that was not published."""
+        following, self._next = self._next, None
+        if following is not None:
+            following.close()
+
+
+class InputJob(RequestJob):
+    """An advance whose outcome is committed before anybody is told."""
+
+    __slots__ = ("_hold", "_writer")
+
+    def __init__(
+        self,
+        writer: Writer,
+        share: Share,
+        deadline: float,
+        request: Request,
+        hold: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        super().__init__(writer.machine, share, Priority.ADVANCE, deadline, request)
+        self._writer = writer
+        self._hold = hold
+
+    def step(self, max_cycles: int) -> bool:
+        """Go on with the request; commit at its end."""
+        if not super().step(max_cycles):
+            return False
+        outcome: Outcome = self.result
+        request = self.request
+        assert request is not None
+        self.result = None
+        with self._hold():
+            if outcome.status == "failed":
+                self.result = InputOutcome(**fields_of(outcome), cycle=self._writer.machine.cycle)
+            else:
+                self.result = self._writer.commit(request.payload, outcome)
+        return True
+
+
+def fields_of(outcome: Outcome) -> dict[str, Any]:
+    """Return the fields of an outcome, to make another of."""
+    return {name: getattr(outcome, name) for name in Outcome.__dataclass_fields__}
