@@ -125,23 +125,26 @@ def _kernel_pair(kernel: Kernel, options: CpuOptions, folder: Path, start_up: fl
 
 def _loads(options: CpuOptions, folder: Path, announce: Announce) -> Iterator[Pair]:
     """Every load has a boot of its own; what booting takes is subtracted."""
-    loads = [load for load in LOADS if options.wants(load.name)]
-    if not loads and not options.wants(BOOT.name):
-        return
-    with announce(BOOT.name):
-        boot = _load_pair(BOOT, options, folder)
+    measured: dict[str, Pair] = {}
+
+    def measure(load: Load) -> Pair:
+        if load.name not in measured:
+            with announce(load.name):
+                measured[load.name] = _load_pair(load, options, folder)
+        return measured[load.name]
+
     if options.wants(BOOT.name):
-        yield boot
-    for load in loads:
-        with announce(load.name):
-            whole = _load_pair(load, options, folder)
-        yield Pair(
-            load.name,
-            "MIPS",
-            whole.instructions - boot.instructions,
-            _without(whole.ours, boot.ours),
-            _without(whole.theirs, boot.theirs),
-        )
+        yield measure(BOOT)
+    for load in LOADS:
+        if load.beside and options.wants(load.name):
+            part, whole = measure(load.beside), measure(load)
+            yield Pair(
+                load.name,
+                "MIPS",
+                whole.instructions - part.instructions,
+                _without(whole.ours, part.ours),
+                _without(whole.theirs, part.theirs),
+            )
 
 
 def _load_pair(load: Load, options: CpuOptions, folder: Path) -> Pair:

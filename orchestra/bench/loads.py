@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from orchestra.bench.python import add_python
 from orchestra.guest.debian import BOOTARGS, applets, debian_config, fetch
 from orchestra.guest.initramfs import Archive
 from orchestra.io.folder import replace_file
@@ -19,18 +20,33 @@ __all__ = ["BOOT", "LOADS", "Load", "load_config"]
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One load: its row's name, and what a shell runs, which prints a line with its result."""
+    """One load: its row's name, and what a shell runs, which prints a line with its result.
+
+    What `beside` takes is not counted to it; `python` says whether there is one in the guest.
+    """
 
     name: str
     script: str
+    beside: Load | None = None
+    python: bool = False
 
 
 BOOT: Final = Load("boot", "")
+_PYTHON: Final = "PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3* -I -S -c"
+_START: Final = Load("python-start", f"echo = $({_PYTHON} 'print(1)')", python=True)
+_LOOP: Final = "t=0\nfor i in range(1000000): t = (t * 31 + i) % 1000003\nprint(t)"
 LOADS: Final = (
-    Load("shell-loop", "i=0; while [ $i -lt 200000 ]; do i=$((i + 1)); done; echo = $i"),
-    Load("sha256sum", "echo = $(for i in 1 2 3 4 5 6 7 8; do cat /bin/busybox; done | sha256sum)"),
-    Load("gzip", "echo = $(for i in 1 2 3; do cat /bin/busybox; done | gzip | md5sum)"),
-    Load("fork-exec", "i=0; while [ $i -lt 200 ]; do /bin/true; i=$((i + 1)); done; echo = $i"),
+    Load("shell-loop", "i=0; while [ $i -lt 200000 ]; do i=$((i + 1)); done; echo = $i", BOOT),
+    Load(
+        "sha256sum",
+        "echo = $(for i in 1 2 3 4 5 6 7 8; do cat /bin/busybox; done | sha256sum)",
+        BOOT,
+    ),
+    Load("gzip", "echo = $(for i in 1 2 3; do cat /bin/busybox; done | gzip | md5sum)", BOOT),
+    Load(
+        "fork-exec", "i=0; while [ $i -lt 200 ]; do /bin/true; i=$((i + 1)); done; echo = $i", BOOT
+    ),
+    Load("python-loop", f'echo = $({_PYTHON} "{_LOOP}")', _START, python=True),
 )
 _INIT: Final = """\
 #!/bin/sh
@@ -51,17 +67,19 @@ def load_config(folder: Path, load: Load) -> MachineConfig:
     The files come from the cache that `orchestra image debian` fills, or through the host's apt.
     """
     files = fetch()
-    initramfs = folder / "loads.cpio"
+    initramfs = folder / f"loads{'-python' if load.python else ''}.cpio"
     if not initramfs.exists():
         archive = Archive()
         busybox = files.busybox.read_bytes()
         archive.file("bin/busybox", busybox, 0o755)
         for name in set(applets(busybox, files.busybox)) - {"busybox"}:
             archive.symlink(f"bin/{name}", "busybox")
-        cases = "\n".join(f"{each.name}) {each.script} ;;" for each in LOADS)
+        cases = "\n".join(f"{each.name}) {each.script} ;;" for each in (*LOADS, _START))
         archive.file("init", _INIT.format(cases=cases).encode(), 0o755)
         for name in ("dev", "proc", "tmp"):
             archive.folder(name)
         archive.device("dev/console", "char", 5, 1)
+        if load.python:
+            add_python(archive)
         replace_file(initramfs, archive.to_bytes())
     return debian_config(files, initramfs, bootargs=f"{BOOTARGS} load={load.name}")

@@ -40,6 +40,7 @@ __all__ = [
     "default_cache",
     "fetch",
     "make_initramfs",
+    "package_source",
 ]
 
 # The last three keep self tests and tables out of the boot: 0.28 G instructions instead of 1.05 G.
@@ -134,7 +135,7 @@ def fetch(
         if not refresh and (files := _cached(target)) is not None:
             return files
         with tempfile.TemporaryDirectory(dir=cache, prefix=".apt-") as scratch:
-            apt = Apt(Path(scratch), _source(mirror, suite, keyring))
+            apt = Apt(Path(scratch), package_source(suite, mirror, keyring))
             _download(apt, target, progress)
         files = _cached(target)
         assert files is not None
@@ -215,7 +216,7 @@ def _cached(folder: Path) -> DebianFiles | None:
     )
 
 
-def _source(mirror: str | None, suite: str, keyring: Path | None) -> Source:
+def package_source(suite: str, mirror: str | None = None, keyring: Path | None = None) -> Source:
     """Choose mirror and keys: the caller's, the host's, or Debian's keyring where it is here."""
     known: list[Source] = []
     for path in host_source_files():

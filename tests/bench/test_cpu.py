@@ -120,6 +120,15 @@ def test_debian_runs_a_load_and_powers_itself_off_here_and_there(tmp_path):
     assert cpu._results(ours) == cpu._results(theirs) == b"= 200; = fork-exec is done"
 
 
+def test_python_in_the_guest_computes_what_python_computes(tmp_path):
+    (load,) = (load for load in LOADS if load.name == "python-loop")
+    total = 0
+    for i in range(1_000_000):
+        total = (total * 31 + i) % 1_000_003
+    output = cpu._results(run_machine(load_config(tmp_path, load)))
+    assert output == b"= %d; = python-loop is done" % total
+
+
 def test_what_booting_takes_is_not_counted_to_a_load(monkeypatch, tmp_path):
     seconds = {BOOT.name: (1.0, 2.0), "gzip": (1.5, 4.0)}
     run = {"name": BOOT.name}

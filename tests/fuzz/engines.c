@@ -12,7 +12,8 @@
 enum {
     PAGES = 8,
     CODE_PAGES = 2,
-    ROOT = 4,
+    SECOND = 3, /* root tables of two address spaces */
+    ROOT,
     MIDDLE,
     LEAVES,
     CYCLES = 400,
@@ -67,7 +68,9 @@ static uint64_t some_value(uint32_t *seed) {
     case 0: return edges[low % (sizeof edges / sizeof *edges)];
     case 1: return wide;
     case 2: return low & 0xff;
-    case 3: return RAM + low % (4 * PAGES * PAGE_BYTES); /* other windows and beyond */
+    case 3: /* other windows, beyond them, the upper half, or a satp */
+        if (low % 8 == 0) return 8ull << 60 | ((RAM >> 12) + (low & 8 ? ROOT : SECOND));
+        return (low % 8 < 3 ? 0 - (1ull << 38) : RAM) + low / 8 % (4 * PAGES * PAGE_BYTES);
     default: return RAM + low % (PAGES * PAGE_BYTES / 8) * 8;
     }
 }
@@ -77,7 +80,10 @@ static void put_entry(bench *b, unsigned page, unsigned index, uint64_t entry) {
 }
 
 static void put_tables(bench *b, uint32_t *seed) {
-    put_entry(b, ROOT, 2, (RAM + MIDDLE * PAGE_BYTES) >> 12 << 10 | 1);
+    for (unsigned root = SECOND; root <= ROOT; root++) {
+        put_entry(b, root, 2, (RAM + MIDDLE * PAGE_BYTES) >> 12 << 10 | 1);
+        put_entry(b, root, 256, RAM >> 12 << 10 | 0xcf); /* all of RAM at the start of the upper half */
+    }
     put_entry(b, MIDDLE, 0, (RAM + LEAVES * PAGE_BYTES) >> 12 << 10 | 1);
     for (unsigned i = 0; i < 4 * PAGES; i++) { /* RAM as it is, then three windows of any kind */
         uint64_t bits = i < PAGES ? 0xcf | (next(seed) & 0x10) : next(seed) & 0xff;
@@ -94,7 +100,7 @@ static void set_up(bench *b, const uint8_t *data, size_t size) {
     memcpy(b->ram, data + head, length);
     memcpy(&b->seed, header + 4, sizeof b->seed);
     uint32_t seed = b->seed;
-    for (unsigned at = CODE_PAGES * PAGE_BYTES; at < ROOT * PAGE_BYTES; at += 8) {
+    for (unsigned at = CODE_PAGES * PAGE_BYTES; at < SECOND * PAGE_BYTES; at += 8) {
         uint64_t value = some_value(&seed);
         memcpy(b->ram + at, &value, sizeof value);
     }
@@ -205,6 +211,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 static uint32_t random_instruction(uint32_t *seed) {
     const instruction *i = &instructions[next(seed) % OP_COUNT];
     uint32_t word = i->match | ((next(seed) << 16 ^ next(seed)) & ~i->mask);
+    if (strstr(i->operands, "csr") && (next(seed) & 1)) { /* one that exists, satp often */
+        static const uint16_t known[] = {0x180, 0x180, 0x300, 0x100, 0x341, 0x344, 0x14d, 0xc00, 1, 2, 3};
+        word = (word & 0xfffff) | (uint32_t)known[next(seed) % (sizeof known / sizeof *known)] << 20;
+    }
     if (strstr(i->operands, "target") && (next(seed) & 7)) { /* stay near */
         bool jump = strstr(i->operands, "rd");
         word = jump
