@@ -42,7 +42,7 @@ PMEM_GRANULE = 2 * MEBIBYTE  # Linux maps pmem by subsections of this length
 
 BASE_ISA = "rv64imafdc_zicntr_zicsr_zifencei"
 # What a hart may have beyond the base; zcb means more together with zba and zbb.
-EXTENSIONS = ("zicbom", "zicboz", "zicond", "zcb", "zba", "zbb", "zbs", "sstc", "svinval")
+EXTENSIONS = ("zicbom", "zicboz", "zicond", "zfa", "zcb", "zba", "zbb", "zbs", "sstc", "svinval")
 
 DriveKind = Literal["virtio-blk", "pmem", "nvram"]
 

@@ -304,6 +304,18 @@ INLINE uint64_t extreme(Format f, uint64_t a, uint64_t b, bool maximum, uint32_t
     return (ordinal(f, a) < ordinal(f, b)) != maximum ? a : b;
 }
 
+/* minimum or maximum of IEEE 754-2019: a NaN wins. */
+INLINE uint64_t extreme_or_nan(Format f, uint64_t a, uint64_t b, bool maximum, uint32_t *flags) {
+    if (is_nan(f, a) || is_nan(f, b)) return nan_result(f, a, b, flags);
+    return extreme(f, a, b, maximum, flags);
+}
+
+/* less, but only a signaling NaN is invalid. */
+INLINE bool less_quietly(Format f, uint64_t a, uint64_t b, bool or_equal, uint32_t *flags) {
+    if (is_nan(f, a) || is_nan(f, b)) return nan_result(f, a, b, flags), false;
+    return less(f, a, b, or_equal, flags);
+}
+
 /* FCLASS: bits 0..7 run from -infinity to +infinity, then signaling NaN, quiet NaN. */
 INLINE uint32_t classify(Format f, uint64_t a) {
     if (is_nan(f, a)) return is_signaling(f, a) ? 1 << 8 : 1 << 9;
@@ -339,6 +351,46 @@ INLINE uint64_t to_integer(Format f, uint64_t a, int width, bool is_signed, unsi
         *flags |= FLOAT_NX;
     }
     return sign ? 0 - whole : whole;
+}
+
+/* To 32 bits towards zero, modulo 2^32; the flags are those of a conversion that saturates. */
+INLINE int32_t to_integer_modulo(Format f, uint64_t a, uint32_t *flags) {
+    (void)to_integer(f, a, 32, true, FLOAT_RTZ, flags);
+    if (is_special(f, a)) return 0;
+    Number x = unpack(f, a);
+    uint64_t whole = 0;
+    if (x.exponent >= 0 && x.exponent <= LEADING) whole = x.significand >> (LEADING - x.exponent);
+    if (x.exponent > LEADING && x.exponent < 2 * LEADING) whole = x.significand << (x.exponent - LEADING);
+    return (int32_t)(x.sign ? 0 - whole : whole);
+}
+
+/* To an integer in the same format. */
+INLINE uint64_t to_integral(Format f, uint64_t a, unsigned rm, bool *inexact, uint32_t *flags) {
+    const uint64_t one = (uint64_t)f.bias << f.fraction, half = one - (UINT64_C(1) << f.fraction);
+    uint64_t size = magnitude(f, a);
+    bool sign = is_negative(f, a);
+    *inexact = false;
+    if (is_nan(f, a)) return nan_result(f, a, a, flags);
+    if (size == 0 || size >= one + ((uint64_t)f.fraction << f.fraction)) return a;
+    if (size < one) {
+        bool up = rm == FLOAT_RNE   ? size > half
+                  : rm == FLOAT_RMM ? size >= half
+                                    : rm == (sign ? FLOAT_RDN : FLOAT_RUP);
+        *inexact = true;
+        return with_sign(f, sign, up ? one : 0);
+    }
+    const int below = f.fraction - ((int)(size >> f.fraction) - f.bias); /* bits below the point */
+    const uint64_t unit = UINT64_C(1) << below;
+    *inexact = size & (unit - 1);
+    size += increment(rm, sign, size >> below & 1, unit >> 1); /* a carry adds to the exponent */
+    return with_sign(f, sign, size & ~(unit - 1));
+}
+
+INLINE uint64_t round_to_integral(Format f, uint64_t a, unsigned rm, bool flagged, uint32_t *flags) {
+    bool inexact;
+    uint64_t result = to_integral(f, a, rm, &inexact, flags);
+    if (inexact && flagged) *flags |= FLOAT_NX;
+    return result;
 }
 
 INLINE uint64_t from_integer(Format f, bool sign, uint64_t size, unsigned rm, uint32_t *flags) {
@@ -380,6 +432,21 @@ INLINE uint64_t from_format(Format f, Format from, uint64_t a, unsigned rm, uint
     bool name##_le(bits a, bits b, uint32_t *flags) { return less(f, a, b, true, flags); }                   \
     uint32_t name##_class(bits a) { return classify(f, a); }
 
+/* Zfa */
+#define ADDITIONS(name, bits, f)                                                                             \
+    bits name##_minm(bits a, bits b, uint32_t *flags) {                                                      \
+        return (bits)extreme_or_nan(f, a, b, false, flags);                                                  \
+    }                                                                                                        \
+    bits name##_maxm(bits a, bits b, uint32_t *flags) { return (bits)extreme_or_nan(f, a, b, true, flags); } \
+    bool name##_ltq(bits a, bits b, uint32_t *flags) { return less_quietly(f, a, b, false, flags); }         \
+    bool name##_leq(bits a, bits b, uint32_t *flags) { return less_quietly(f, a, b, true, flags); }          \
+    bits name##_round(bits a, unsigned rm, uint32_t *flags) {                                                \
+        return (bits)round_to_integral(f, a, rm, false, flags);                                              \
+    }                                                                                                        \
+    bits name##_roundnx(bits a, unsigned rm, uint32_t *flags) {                                              \
+        return (bits)round_to_integral(f, a, rm, true, flags);                                               \
+    }
+
 #define INTEGERS(name, bits, f)                                                                              \
     int32_t name##_to_i32(bits a, unsigned rm, uint32_t *flags) {                                            \
         return (int32_t)to_integer(f, a, 32, true, rm, flags);                                               \
@@ -410,6 +477,8 @@ ARITHMETIC(f32, uint32_t, BINARY32)
 ARITHMETIC(f64, uint64_t, BINARY64)
 COMPARISONS(f32, uint32_t, BINARY32)
 COMPARISONS(f64, uint64_t, BINARY64)
+ADDITIONS(f32, uint32_t, BINARY32)
+ADDITIONS(f64, uint64_t, BINARY64)
 INTEGERS(f32, uint32_t, BINARY32)
 INTEGERS(f64, uint64_t, BINARY64)
 
@@ -419,4 +488,19 @@ uint32_t f32_from_f64(uint64_t a, unsigned rm, uint32_t *flags) {
 
 uint64_t f64_from_f32(uint32_t a, uint32_t *flags) {
     return from_format(BINARY64, BINARY32, a, FLOAT_RNE, flags);
+}
+
+int32_t f64_to_i32_modulo(uint64_t a, uint32_t *flags) { return to_integer_modulo(BINARY64, a, flags); }
+
+/* FLI: upper halves of binary32 patterns; the second is the smallest normal number of either format. */
+static const uint16_t constants[32] = {0xbf80, 0x0080, 0x3780, 0x3800, 0x3b80, 0x3c00, 0x3d80, 0x3e00,
+                                       0x3e80, 0x3ea0, 0x3ec0, 0x3ee0, 0x3f00, 0x3f20, 0x3f40, 0x3f60,
+                                       0x3f80, 0x3fa0, 0x3fc0, 0x3fe0, 0x4000, 0x4020, 0x4040, 0x4080,
+                                       0x4100, 0x4180, 0x4300, 0x4380, 0x4700, 0x4780, 0x7f80, 0x7fc0};
+
+uint32_t f32_constant(unsigned index) { return (uint32_t)constants[index] << 16; }
+
+uint64_t f64_constant(unsigned index) {
+    uint32_t none = 0;
+    return index == 1 ? UINT64_C(1) << 52 : f64_from_f32(f32_constant(index), &none);
 }

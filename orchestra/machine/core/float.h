@@ -59,4 +59,20 @@ uint64_t f64_from_i64(int64_t a, unsigned rm, uint32_t *flags);
 uint64_t f64_from_u64(uint64_t a, unsigned rm, uint32_t *flags);
 uint64_t f64_from_f32(uint32_t a, uint32_t *flags); /* always exact */
 
+uint32_t f32_minm(uint32_t a, uint32_t b, uint32_t *flags); /* Zfa: a NaN wins */
+uint32_t f32_maxm(uint32_t a, uint32_t b, uint32_t *flags);
+bool f32_ltq(uint32_t a, uint32_t b, uint32_t *flags); /* quiet */
+bool f32_leq(uint32_t a, uint32_t b, uint32_t *flags);
+uint32_t f32_round(uint32_t a, unsigned rm, uint32_t *flags); /* to an integer, without NX */
+uint32_t f32_roundnx(uint32_t a, unsigned rm, uint32_t *flags);
+uint32_t f32_constant(unsigned index);                      /* of FLI, 0..31 */
+uint64_t f64_minm(uint64_t a, uint64_t b, uint32_t *flags); /* Zfa: a NaN wins */
+uint64_t f64_maxm(uint64_t a, uint64_t b, uint32_t *flags);
+bool f64_ltq(uint64_t a, uint64_t b, uint32_t *flags); /* quiet */
+bool f64_leq(uint64_t a, uint64_t b, uint32_t *flags);
+uint64_t f64_round(uint64_t a, unsigned rm, uint32_t *flags); /* to an integer, without NX */
+uint64_t f64_roundnx(uint64_t a, unsigned rm, uint32_t *flags);
+uint64_t f64_constant(unsigned index);                  /* of FLI, 0..31 */
+int32_t f64_to_i32_modulo(uint64_t a, uint32_t *flags); /* towards zero */
+
 #endif

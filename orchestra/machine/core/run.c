@@ -357,7 +357,10 @@ bool system_operation(machine *m, const operation *d, unsigned opcode, uint64_t 
     uint32_t flags = 0;                                                                                      \
     NEEDS_FLOAT;                                                                                             \
     RD = (uint64_t)(value);                                                                                  \
-    if (flags) m->s.fflags |= flags, m->s.mstatus |= MSTATUS_FS;                                             \
+    if (flags) {                                                                                             \
+        m->s.fflags |= flags;                                                                                \
+        DIRTY_FLOAT;                                                                                         \
+    }                                                                                                        \
     NEXT(slots);
 #define RESERVE(type)                                                                                        \
     uint64_t old;                                                                                            \

@@ -99,6 +99,65 @@ def test_bit_manipulation_does_the_same_on_spike(tmp_path, name):
     assert found.lines > 200
 
 
+def float_number(rng, name):
+    """A pattern of binary32, boxed, or of binary64: special, near an integer, or any."""
+    width, fraction, bias = (32, 23, 127) if name.endswith(".s") else (64, 52, 1023)
+    sign = rng.getrandbits(1) << (width - 1)
+    kind = rng.randrange(5)
+    if kind == 0:
+        top = (2 * bias + 1) << fraction
+        value = rng.choice((0, 1, top, top | 1, top | 1 << (fraction - 1), 1 << fraction, top - 1))
+    elif kind == 1:  # integers and halves
+        exponent = bias + rng.randrange(-2, fraction + 2)
+        value = exponent << fraction | rng.getrandbits(4) << (fraction - 4)
+    elif kind == 2:
+        value = (bias + rng.randrange(-3, 90)) << fraction | rng.getrandbits(fraction)
+    elif kind == 3:
+        value = (bias + rng.randrange(-1, 12)) << fraction | rng.choice((0, 1, (1 << fraction) - 1))
+    else:
+        value = rng.getrandbits(width - 1)
+    boxed = 0 if width == 64 or rng.random() < 0.05 else 0xFFFFFFFF << 32
+    return boxed | sign | value
+
+
+def test_additional_floating_point_does_the_same_on_spike(tmp_path):
+    rng = random.Random("zfa")
+    mine = [entry for entry in instructions(("zfa",)) if entry[0] not in TABLE]
+    assert len(mine) == 15
+    for part in range(6):
+        code = start()
+        code.li("t0", 0x2000)
+        code.csrw("mstatus", "t0")
+        for _ in range(150):
+            name, operands, _, _ = rng.choice(mine)
+            for register in ("f1", "f2"):
+                code.li("a0", float_number(rng, name if name[-1] == "s" or "cvt" in name else ".d"))
+                code.op("fmv.d.x", register, "a0")
+            code.op("csrrwi", "zero", "frm", rng.randrange(5))
+            code.csrw("fflags", "zero")
+            values = [rng.choice(("f1", "f2")) for _ in re.findall("fs.", operands)]
+            if "rm" in operands:
+                values.append(1 if name == "fcvtmod.w.d" else rng.choice((0, 1, 2, 3, 4, 7)))
+            if "zimm" in operands:
+                values.append(rng.randrange(32))
+            code.op(name, "a1" if operands[0] == "r" else "f3", *values)
+            code.csrr("a2", "fflags")
+        program = write(tmp_path / f"program-{part}.elf", code)
+        found = compare(program, slices=(1, 2, 3, 50), extensions="_zfa")
+        assert found.mismatch is None, found.mismatch
+
+
+def test_every_constant_of_zfa_is_spikes(tmp_path):
+    code = start()
+    code.li("t0", 0x2000)
+    code.csrw("mstatus", "t0")
+    for index in range(32):
+        code.op("fli.s", "f1", index)
+        code.op("fli.d", "f2", index)
+    found = compare(write(tmp_path / "program.elf", code), extensions="_zfa")
+    assert found.mismatch is None, found.mismatch
+
+
 @pytest.mark.parametrize("with_them", ["_zcb", "_zcb_zbb", "_zcb_zba", "_zba_zbb_zcb"])
 def test_every_compressed_word_that_zcb_defines_does_the_same_on_spike(tmp_path, with_them):
     rng = random.Random(with_them)
