@@ -36,7 +36,7 @@ def load_config(subject: Subject, storage: Storage, fate: Fate, ram: int | None 
         with subject.room() as room:
 
             def operate(number: int) -> None:
-                path = room / str(number)
+                path = f"{room}/{number}"
                 directory = path if storage == "backing" else None
                 machine = Machine.create(config, directory, storage=storage)
                 machine.run(max_cycles=CYCLES)
@@ -72,9 +72,9 @@ def load_snapshot(
                 machine.run(max_cycles=CYCLES)
                 if fate == "discard":
                     machine.rollback()
-                else:
-                    machine.snapshot(room / str(number))
-                machine.close()
+                elif storage == "memory":
+                    machine.snapshot(f"{room}/{number}")
+                machine.close()  # which stores a backing machine, in its own folder
 
             subject.settle()
             yield operate
@@ -115,7 +115,7 @@ def roll_snapshot(
 
             def store(number: int) -> None:
                 machine.run(max_cycles=CYCLES)
-                machine.snapshot(room / str(number), durable=durable)
+                machine.snapshot(f"{room}/{number}", durable=durable)
 
             yield discard if fate == "discard" else store
 
@@ -163,7 +163,7 @@ def reflink_clone(subject: Subject) -> Session:
     def session(_: int) -> Iterator[Operation]:
         with subject.room() as room:
             subject.settle()
-            yield lambda number: clone_machine(snapshot, room / str(number))
+            yield lambda number: clone_machine(snapshot, f"{room}/{number}")
 
     return session
 

@@ -16,7 +16,7 @@ from orchestra.machine.config import to_json
 from orchestra.machine.delta import HEADER
 from orchestra.machine.layout import Layout, plan_layout
 from orchestra.machine.record import NAME, Record, read_record
-from orchestra.machine.store import unsealed
+from orchestra.machine.top import TOP, is_torn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,7 +112,7 @@ def look_at(directory: Path) -> Facts:
         raise BadImage(directory, "type", "no such folder", "the folder of a machine")
     record = read_record(directory)
     names = [NAME, *(image.file for image in record.images), *record.deltas]
-    left = [path.name for path in unsealed(directory, record)]
+    left = [TOP] if is_torn(str(directory), record) else []
     names += left
     files = tuple(_file(directory, name, is_delta=name in record.deltas) for name in names)
     layout = plan_layout(record.config)

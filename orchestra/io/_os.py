@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from orchestra.errors import MachineForked
 
 from ._native import ffi, lib
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 __all__ = [
     "GROW_FUNCTION",
     "Chunk",
     "Fault",
+    "FileFacts",
+    "Guard",
     "NativeArena",
     "NativeMap",
+    "begin_draft",
     "call_guarded",
     "check_pid",
     "copy_guarded",
+    "end_draft",
     "install_handler",
+    "link_new",
     "map_executable",
+    "open_entry",
     "path_of",
     "region_count",
-    "rename_new",
+    "replace",
+    "write_entry",
 ]
 
+_ENCODING: Final = sys.getfilesystemencoding()
+_ERRORS: Final = sys.getfilesystemencodeerrors()
 MODES: Final = {"read": 0, "private": 1, "shared": 2}
 
 
@@ -65,9 +78,36 @@ class Chunk(NamedTuple):
     file_offset: int
 
 
-def _check(result: int, path: Path | None = None) -> int:
+def _bytes(path: str) -> bytes:
+    """Do what os.fsencode does, with less around it."""
+    return path.encode(_ENCODING, _ERRORS)
+
+
+class FileFacts(NamedTuple):
+    """What fstat(2) says of a file: lengths in bytes, the time of its last change in ns."""
+
+    device: int
+    inode: int
+    length: int
+    allocated: int
+    modified_ns: int
+    mode: int
+
+    @property
+    def identity(self) -> tuple[int, int, int, int]:
+        """Which file it is; see entry.identity_of."""
+        return self.device, self.inode, self.length, self.modified_ns
+
+
+def _facts(file: Any) -> FileFacts:
+    return FileFacts(
+        file.device, file.inode, file.length, file.allocated, file.modified_ns, file.mode
+    )
+
+
+def _check(result: int, path: str | None = None) -> int:
     if result < 0:
-        raise OSError(-result, os.strerror(-result), None if path is None else str(path))
+        raise OSError(-result, os.strerror(-result), path)
     return result
 
 
@@ -98,19 +138,22 @@ def call_guarded(function: int, argument: int) -> Fault | None:
     return None
 
 
-class GuardedCall:
-    """A C function and its argument, to be called often; one thread at a time."""
+class Guard:
+    """Calls C functions as `call_guarded` does, often; one thread at a time."""
 
-    __slots__ = ("_arguments", "_fault", "registers")
+    __slots__ = ("_fault",)
 
-    def __init__(self, function: int, argument: int) -> None:
+    def __init__(self) -> None:
         self._fault = ffi.new("struct io_fault *")
-        self._arguments = (function, argument, self._fault)
-        self.registers = _address(self._fault) + ffi.offsetof("struct io_fault", "registers")
 
-    def __call__(self) -> Fault | None:
-        """Call it; see call_guarded."""
-        result = lib.io_guarded(*self._arguments)
+    @property
+    def registers(self) -> int:
+        """The address of the host's registers at the last fault."""
+        return _address(self._fault) + int(ffi.offsetof("struct io_fault", "registers"))
+
+    def __call__(self, function: int, argument: int) -> Fault | None:
+        """Call `void function(void *argument)`."""
+        result = lib.io_guarded(function, argument, self._fault)
         if not result:
             return None
         _check(result)
@@ -139,9 +182,57 @@ def region_count() -> int:
     return int(lib.io_region_count())
 
 
-def rename_new(source: Path, target: Path) -> None:
-    """Rename without replacing; OSError EEXIST, or EINVAL where the file system cannot do it."""
-    _check(lib.io_rename_new(os.fsencode(source), os.fsencode(target)), target)
+def begin_draft(path: str) -> int:
+    """Make a folder to build in: its descriptor, which holds a lock against those who sweep."""
+    return _check(lib.io_draft(_bytes(path)), path)
+
+
+def end_draft(fd: int, path: str, target: str | None) -> None:
+    """Close it, and rename it unless that would replace something: OSError EEXIST.
+
+    EINVAL where the file system cannot promise it.
+    """
+    _check(lib.io_draft_end(fd, _bytes(path), _bytes(target) if target else ffi.NULL), target)
+
+
+def replace(folder: int, source: str, target: str) -> None:
+    """Put the file `source` in the place of the file `target`, in one step, in an open folder."""
+    _check(lib.io_replace(folder, _bytes(source), _bytes(target)), target)
+
+
+def open_entry(folder: int, name: str, *, writable: bool) -> tuple[int, FileFacts]:
+    """Open what is there, but no symlink (OSError ELOOP); its descriptor, and what it is."""
+    file = ffi.new("struct io_file *")
+    fd = _check(lib.io_open(folder, _bytes(name), writable, file), name)
+    return fd, _facts(file)
+
+
+def write_entry(
+    folder: int, name: str, parts: Sequence[bytes | bytearray], mode: int
+) -> tuple[int, int, int, int]:
+    """Write a new file of at most three parts (OSError EEXIST), or nothing; its identity."""
+    file = ffi.new("struct io_file *")
+    first, second, third = (*parts, b"", b"")[:3]
+    views = [
+        part if type(part) is bytes else ffi.from_buffer("char[]", part)
+        for part in (first, second, third)
+    ]
+    result = lib.io_write_new(
+        *(folder, _bytes(name), views[0], len(first), views[1], len(second)),
+        *(views[2], len(third), mode, file),
+    )
+    if result:
+        _check(result, name)
+    return file.device, file.inode, file.length, file.modified_ns
+
+
+def link_new(source: str, folder: int, name: str) -> tuple[int, int, int, int]:
+    """Give the file at path `source` another name, in an open folder; say which file it was."""
+    file = ffi.new("struct io_file *")
+    result = lib.io_link(_bytes(source), folder, _bytes(name), file)
+    if result:
+        _check(result, source)
+    return file.device, file.inode, file.length, file.modified_ns
 
 
 def punch(fd: int, offset: int, length: int) -> bool:
@@ -177,8 +268,8 @@ class NativeArena:
 
     __slots__ = ("_arena",)
 
-    def __init__(self, fd: int, first_offset: int, owner: int) -> None:
-        self._arena = lib.io_arena_new(fd, first_offset, owner)
+    def __init__(self, fd: int, first_offset: int, owner: int, anonymous_bytes: int) -> None:
+        self._arena = lib.io_arena_new(fd, first_offset, owner, anonymous_bytes)
         if self._arena == ffi.NULL:
             raise MemoryError
 
@@ -212,6 +303,15 @@ class NativeArena:
     def reserve(self, length: int) -> None:
         """Allocate storage for the first `length` bytes."""
         _check(lib.io_arena_reserve(self._arena, length))
+
+    @property
+    def spilled(self) -> bool:
+        """Whether any of it is in the file."""
+        return bool(lib.io_arena_spilled(self._arena))
+
+    def fill(self) -> None:
+        """Write what is in memory to its place in the file."""
+        _check(lib.io_arena_fill(self._arena))
 
     def finish(self, file_length: int) -> None:
         """End the file at that byte, for good."""

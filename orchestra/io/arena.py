@@ -11,6 +11,7 @@ from orchestra.errors import MachineClosed
 
 from . import fault
 from ._os import GROW_FUNCTION, Chunk, NativeArena, check_pid
+from .entry import identity_of
 
 __all__ = ["Arena", "Chunk"]
 
@@ -25,13 +26,21 @@ class Arena:
 
     grow_function: int = GROW_FUNCTION
 
-    def __init__(self, fd: int = -1, path: Path | None = None, first_offset: int = 0) -> None:
+    def __init__(
+        self,
+        fd: int = -1,
+        path: Path | None = None,
+        first_offset: int = 0,
+        anonymous_bytes: int = 0,
+    ) -> None:
         self.path, self.first_offset = path, first_offset
         self._fd, self._pid, self._owner = fd, os.getpid(), 0
         if path is not None:
-            backing = fault.Backing.of(path, fd, written=True, stays_open=True)
-            self._owner = fault.register(backing)
-        self._native: NativeArena | None = NativeArena(fd, first_offset, self._owner)
+            device, inode = identity_of(fd)[:2]
+            self._owner = fault.register(fault.Backing(str(path), device, inode, True, fd))
+        self._native: NativeArena | None = NativeArena(
+            fd, first_offset, self._owner, anonymous_bytes
+        )
 
     @classmethod
     def anonymous(cls) -> Arena:
@@ -39,11 +48,16 @@ class Arena:
         return cls()
 
     @classmethod
-    def on_file(cls, path: Path | str, *, first_offset: int = 4096) -> Arena:
-        """Make a new file (or raise FileExistsError) with its storage from `first_offset` on."""
+    def on_file(
+        cls, path: Path | str, *, first_offset: int = 4096, anonymous_bytes: int = 0
+    ) -> Arena:
+        """Make a new file (or raise FileExistsError) with its storage from `first_offset` on.
+
+        At most the first `anonymous_bytes` of it stay in memory until `fill_file`.
+        """
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
         try:
-            return cls(fd, Path(path), first_offset)
+            return cls(fd, Path(path), first_offset, anonymous_bytes)
         except BaseException:
             os.close(fd)
             Path(path).unlink()
@@ -58,6 +72,11 @@ class Arena:
     def length(self) -> int:
         """Bytes handed out so far."""
         return self._open().length
+
+    @property
+    def spilled(self) -> bool:
+        """Whether any of its storage is in the file, not only in memory."""
+        return self._open().spilled
 
     @property
     def closed(self) -> bool:
@@ -91,6 +110,10 @@ class Arena:
         except OSError as error:
             error.filename = None if self.path is None else str(self.path)
             raise
+
+    def fill_file(self) -> None:
+        """Write what is in memory to its place in the file; OSError ENOSPC leaves it as it was."""
+        self._open().fill()
 
     def finish(self, length: int, header: bytes, tail: bytes) -> None:
         """Put `tail` behind the first `length` bytes of storage, `header` in front, and end there.

@@ -5,44 +5,33 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final, NamedTuple
 
 from orchestra.errors import BackingFault
 
-from ._os import Fault, GuardedCall, call_guarded, install_handler
+from ._os import Fault, Guard, call_guarded, install_handler
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["Backing", "as_error", "forget", "guarded", "install", "prepare", "register"]
+__all__ = ["Backing", "Guard", "as_error", "forget", "guarded", "install", "register"]
 
 FULL_BELOW_BYTES: Final = 1 << 20  # btrfs and xfs refuse data while some blocks are left
 _UNKNOWN: Final = "input/output error"
 _MAPPED: Final = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ \S+ +(.+)$", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Backing:
+class Backing(NamedTuple):
     """The file behind some memory: its path when it was mapped, and what remains true of it."""
 
-    path: Path
+    path: str
     device: int
     inode: int
     written: bool  # through a shared mapping
     fd: int  # -1 when it does not stay open
 
-    @classmethod
-    def of(cls, path: Path, fd: int, *, written: bool, stays_open: bool = False) -> Backing:
-        """Describe the file that `fd` opened at `path`."""
-        status = os.fstat(fd)
-        return cls(path, status.st_dev, status.st_ino, written, fd if stays_open else -1)
-
-    def is_at(self, path: Path) -> bool:
+    def is_at(self, path: str) -> bool:
         """Whether `path` names this file now."""
         try:
-            status = path.lstat()
+            status = os.lstat(path)
         except OSError:
             return False
         return (status.st_dev, status.st_ino) == (self.device, self.inode)
@@ -81,21 +70,6 @@ def guarded(function: int, argument: int) -> None:
         raise as_error(fault)
 
 
-def prepare(function: int, argument: int) -> tuple[Callable[[], None], int]:
-    """Give `guarded` for a call that is made often, by one thread at a time.
-
-    The number is the address of the host's registers at the fault, once one was raised.
-    """
-    call = GuardedCall(function, argument)
-
-    def run() -> None:
-        fault = call()
-        if fault is not None:
-            raise as_error(fault)
-
-    return run, call.registers
-
-
 def as_error(fault: Fault) -> BackingFault:
     """Say which byte of which file it was, and why, as far as can be told afterwards."""
     backing = _backings.get(fault.owner)
@@ -105,18 +79,18 @@ def as_error(fault: Fault) -> BackingFault:
     return BackingFault(path, fault.offset, _reason(backing, path, fault.offset))
 
 
-def _path_now(backing: Backing, address: int) -> Path:
+def _path_now(backing: Backing, address: int) -> str:
     """Return where the file is: its folder may have been renamed, as publish does."""
     if backing.is_at(backing.path):
         return backing.path
     for start, end, name in _MAPPED.findall(Path("/proc/self/maps").read_text()):
         if int(start, 16) <= address < int(end, 16):
-            moved = Path(name.replace("\\012", "\n"))
+            moved = name.replace("\\012", "\n")
             return moved if backing.is_at(moved) else backing.path
     return backing.path
 
 
-def _reason(backing: Backing, path: Path, offset: int) -> str:
+def _reason(backing: Backing, path: str, offset: int) -> str:
     """Ask the file system what is wrong now; the kernel's signal does not say."""
     if backing.fd < 0 and not backing.is_at(path):
         return _UNKNOWN

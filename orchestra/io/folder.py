@@ -11,21 +11,20 @@ import re
 import shutil
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from orchestra.errors import BadImage, FolderExists
 
-from ._os import rename_new
+from ._os import begin_draft, end_draft
 from .lock import try_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
+    from types import TracebackType
 
 __all__ = [
-    "Identity",
+    "Draft",
     "child",
-    "identity_of",
-    "link_over",
     "located",
     "publish",
     "remove",
@@ -33,11 +32,8 @@ __all__ = [
     "sweep",
     "sync",
     "sync_tree",
-    "temporary",
-    "write_new",
+    "temporary_name",
 ]
-
-Identity = tuple[int, int, int, int]
 
 _TEMPORARY: Final = re.compile(r"\..+\.(\d+)-\d+\.tmp", re.DOTALL)
 _NO_RENAME_NEW: Final = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -53,39 +49,77 @@ _numbers = itertools.count()
 _swept: set[str] = set()
 
 
+class Draft:
+    """A new folder that is built in a `with` block: at its end it appears at `target`, or nothing.
+
+    Until then it is at `path`, and open at `fileno()`. Raises FolderExists when `target` exists,
+    before or after; nothing is ever replaced. `durable` syncs files, folders and the parent. What
+    dead processes left half-built is swept.
+    """
+
+    __slots__ = ("_durable", "_fd", "path", "target")
+
+    def __init__(self, target: Path | str, *, durable: bool = False) -> None:
+        self.target = os.fspath(target)
+        self._durable = durable
+        self._fd = -1
+        self.path = ""
+
+    def check(self) -> None:
+        """Raise FolderExists now rather than at the end."""
+        if os.path.lexists(self.target):
+            raise FolderExists(self.target)
+
+    def fileno(self) -> int:
+        """Return the descriptor of the folder while it is built."""
+        return self._fd
+
+    def __enter__(self) -> Self:
+        parent, name = os.path.split(self.target)
+        _sweep_once(parent)
+        self.path = os.path.join(parent, temporary_name(name))
+        self._fd = begin_draft(self.path)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            try:
+                if kind is None and self._durable:
+                    sync_tree(Path(self.path))
+            except BaseException:
+                end_draft(self._fd, self.path, None)
+                raise
+            if kind is None:
+                _publish(self._fd, self.path, self.target)
+            else:
+                end_draft(self._fd, self.path, None)
+        except BaseException:
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise
+        if kind is not None:
+            shutil.rmtree(self.path, ignore_errors=True)
+        elif self._durable:
+            sync(Path(os.path.dirname(self.target) or "."))
+
+
 @contextlib.contextmanager
 def publish(target: Path | str, *, durable: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder to build in; at the end it appears as `target`, or nothing does.
-
-    Raises FolderExists when `target` exists, before or after; nothing is ever replaced. `durable`
-    syncs files, folders and the parent. What dead processes left half-built is swept.
-    """
-    target = Path(target)
-    if os.path.lexists(target):
-        raise FolderExists(target)
-    _sweep_once(target.parent)
-    temporary = _temporary_name(target)
-    temporary.mkdir()
-    try:
-        mark = _mark_in_use(temporary)
-        try:
-            yield temporary
-            if durable:
-                sync_tree(temporary)
-        finally:
-            _unmark(mark)
-        _rename_new(temporary, target)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    if durable:
-        sync(target.parent)
+    """Yield the path of a Draft."""
+    draft = Draft(target, durable=durable)
+    draft.check()
+    with draft:
+        yield Path(draft.path)
 
 
 def replace_file(path: Path | str, data: bytes, *, durable: bool = False) -> None:
     """Write `data` to the file at `path`, such that a reader sees all old or all new."""
     path = Path(path)
-    temporary = _temporary_name(path)
+    temporary = path.with_name(temporary_name(path.name))
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         try:
@@ -105,52 +139,12 @@ def replace_file(path: Path | str, data: bytes, *, durable: bool = False) -> Non
         sync(path.parent)
 
 
-def write_new(path: Path | str, parts: Sequence[bytes | bytearray], mode: int = 0o666) -> Identity:
-    """Write a new file of these parts, all of them; FileExistsError when there is one already."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    try:
-        views = [memoryview(part) for part in parts if part]
-        while views:
-            written = os.writev(fd, views)
-            while views and written >= len(views[0]):
-                written -= len(views.pop(0))
-            if written:
-                views[0] = views[0][written:]
-        status = os.fstat(fd)
-    finally:
-        os.close(fd)
-    return _identity(status)
-
-
-def identity_of(file: Path | str | int) -> Identity:
-    """Say which file has this name or descriptor: device, inode, length and time of last change.
-
-    The last two because a new file often gets the inode of one that was deleted.
-    """
-    return _identity(os.fstat(file) if isinstance(file, int) else os.lstat(file))
-
-
-def _identity(status: os.stat_result) -> Identity:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def link_over(source: Path, target: Path) -> bool:
-    """Put a hard link to `source` in the place of `target`, in one step; False where it cannot."""
-    temporary = _temporary_name(target)
-    try:
-        os.link(source, temporary, follow_symlinks=False)
-    except OSError:
-        return False
-    temporary.replace(target)
-    return True
-
-
 def located(folder: Path | str) -> Path:
     """Give a folder's absolute path, in which no symlink was followed; BadImage if there is none.
 
     So it can be found again when the working folder has changed.
     """
-    path = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() follows symlinks
+    path = Path(os.path.abspath(folder))
     if not path.is_dir():
         raise BadImage(path, "type", "no such folder", "a folder, such as a machine has")
     return path
@@ -185,7 +179,7 @@ def remove(folder: Path | str) -> None:
     with try_lock(folder, "exclusive") as held:
         if not stat.S_ISDIR(os.fstat(held.fileno()).st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
-        doomed = _temporary_name(folder)
+        doomed = folder.with_name(temporary_name(folder.name))
         folder.rename(doomed)
         shutil.rmtree(doomed)
 
@@ -195,22 +189,17 @@ def sweep(parent: Path | str) -> list[Path]:
     return [path for path in Path(parent).iterdir() if _is_abandoned(path) and _delete(path)]
 
 
-def temporary(beside: Path) -> Path:
-    """Name a folder for this process, beside a path; what is left of it when it dies is swept."""
-    return _temporary_name(beside)
+def temporary_name(name: str) -> str:
+    """Make a name for what is to be called `name`, which sweep knows when this process is dead."""
+    # at most 255 bytes with the rest, whatever the script
+    return f".{name[:48]}.{os.getpid()}-{next(_numbers)}.tmp"
 
 
-def _temporary_name(target: Path) -> Path:
-    name = target.name[:48]  # at most 255 bytes with the rest, whatever the script
-    return target.with_name(f".{name}.{os.getpid()}-{next(_numbers)}.tmp")
-
-
-def _sweep_once(parent: Path) -> None:
+def _sweep_once(parent: str) -> None:
     """Sweep once per process: listing thousands of snapshots costs more than publishing one."""
-    key = str(parent)
-    if key not in _swept:
-        _swept.add(key)
-        sweep(parent)
+    if parent not in _swept:
+        _swept.add(parent)
+        sweep(parent or ".")
 
 
 def _is_abandoned(path: Path) -> bool:
@@ -247,33 +236,15 @@ def _delete(path: Path) -> bool:
     return True
 
 
-def _mark_in_use(folder: Path) -> int:
-    """Take a shared lock against sweepers; it ends before the folder gets its name and users."""
-    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+def _publish(fd: int, temporary: str, target: str) -> None:
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
-
-
-def _unmark(fd: int) -> None:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_UN)  # not close alone: see Lock
-    finally:
-        os.close(fd)
-
-
-def _rename_new(temporary: Path, target: Path) -> None:
-    try:
-        rename_new(temporary, target)
+        end_draft(fd, temporary, target)
     except FileExistsError:
         raise FolderExists(target) from None
     except OSError as error:
         if error.errno not in _NO_RENAME_NEW:
             raise
-        _rename_over_claim(temporary, target)
+        _rename_over_claim(Path(temporary), Path(target))
 
 
 def _rename_over_claim(temporary: Path, target: Path) -> None:

@@ -19,6 +19,8 @@ from anyio.lowlevel import checkpoint, current_token
 from orchestra.errors import BadImage, MachineLocked
 
 from . import _holder
+from ._os import open_entry
+from .entry import AT_CWD
 
 __all__ = ["Lock", "LockMode", "lock", "try_lock", "wait_lock"]
 
@@ -27,6 +29,7 @@ Inode = tuple[int, int]
 
 FIRST_POLL_SECONDS: Final = 0.001
 LONGEST_POLL_SECONDS: Final = 0.05
+_LOCKABLE: Final = {stat.S_IFDIR, stat.S_IFREG, stat.S_IFBLK}
 _FLAGS: Final = {"shared": fcntl.LOCK_SH, "exclusive": fcntl.LOCK_EX}
 
 
@@ -36,20 +39,20 @@ class Lock:
     It belongs to the process that took it: a fork of that process does not hold it.
     """
 
-    def __init__(self, path: Path, mode: LockMode, fd: int, inode: Inode) -> None:
-        self.path, self.mode = path, mode
-        self._fd, self._inode = fd, inode
+    def __init__(self, path: str, mode: LockMode, fd: int, inode: Inode) -> None:
+        self._path, self.mode = path, mode
+        self._fd, self.inode = fd, inode
         _held.add(self)
+
+    @property
+    def path(self) -> Path:
+        """What is locked, as it was called then."""
+        return Path(self._path)
 
     @property
     def closed(self) -> bool:
         """Whether close was called."""
         return self._fd < 0
-
-    @property
-    def inode(self) -> Inode:
-        """Device and inode number of what is locked."""
-        return self._inode
 
     @property
     def links(self) -> int:
@@ -59,14 +62,14 @@ class Lock:
     def fileno(self) -> int:
         """Return the descriptor of what is locked, open for reading; ValueError once closed."""
         if self._fd < 0:
-            raise ValueError(f"the lock on {self.path} is closed")
+            raise ValueError(f"the lock on {self._path} is closed")
         return self._fd
 
     def close(self) -> None:
         """Unlock, and let the next in turn try; closing twice is fine."""
         if self._fd >= 0:
             self._unlock()
-            _turns.wake(self._inode)
+            _turns.wake(self.inode)
 
     def _unlock(self) -> None:
         fd, self._fd = self._fd, -1
@@ -87,7 +90,7 @@ class Lock:
 
     def __repr__(self) -> str:
         state = "closed" if self._fd < 0 else self.mode
-        return f"<Lock {state} {str(self.path)!r}>"
+        return f"<Lock {state} {self._path!r}>"
 
 
 class _Waiter:
@@ -163,7 +166,7 @@ def try_lock(path: Path | str, mode: LockMode) -> Lock:
 
 def wait_lock(path: Path | str, mode: LockMode, timeout_seconds: float | None = None) -> Lock:
     """Lock a folder or file, blocking this thread until then; MachineLocked after the timeout."""
-    path = Path(path)
+    path = os.fspath(path)
     deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     while True:
         fd, inode = _open(path)
@@ -182,7 +185,7 @@ async def lock(path: Path | str, mode: LockMode) -> Lock:
 
     Cancelling leaves neither a lock nor a place in the queue. Its only timeout is anyio.fail_after.
     """
-    path = Path(path)
+    path = os.fspath(path)
     await checkpoint()
     while True:
         fd, inode = _open(path)
@@ -225,20 +228,18 @@ def _poll(fd: int, mode: LockMode, deadline: float | None) -> bool:
     return True
 
 
-def _open(path: Path) -> tuple[int, Inode]:
+def _open(path: str) -> tuple[int, Inode]:
     """Open without waiting for the other end of a pipe and without following a last symlink."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd, facts = open_entry(AT_CWD, path, writable=False)
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
         raise BadImage(path, "type", "a symlink", "what it points to, by its own name") from error
-    status = os.fstat(fd)
-    mode = status.st_mode
-    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+    if stat.S_IFMT(facts.mode) not in _LOCKABLE:
         os.close(fd)
-        raise BadImage(path, "type", stat.filemode(mode), "a folder or a file")
-    return fd, (status.st_dev, status.st_ino)
+        raise BadImage(path, "type", stat.filemode(facts.mode), "a folder or a file")
+    return fd, (facts.device, facts.inode)
 
 
 def _try(fd: int, mode: LockMode) -> bool:
@@ -251,9 +252,9 @@ def _try(fd: int, mode: LockMode) -> bool:
     return True
 
 
-def _still_there(path: Path, inode: Inode) -> bool:
+def _still_there(path: str, inode: Inode) -> bool:
     """Whether the path still names the inode: it may have been removed or replaced meanwhile."""
-    status = path.lstat()
+    status = os.lstat(path)
     return (status.st_dev, status.st_ino) == inode
 
 

@@ -10,10 +10,11 @@ from typing import Literal, Self
 from orchestra.errors import BackingFault, BadImage, MachineClosed
 
 from . import fault
-from ._os import Fault, NativeMap, check_pid, copy_guarded, path_of
+from ._os import Fault, FileFacts, NativeMap, check_pid, copy_guarded, path_of
+from .entry import AT_CWD, facts_of, open_file
 from .sparse import PAGE, data_segments
 
-__all__ = ["Mapping", "Mode", "map_file"]
+__all__ = ["Mapping", "Mode", "map_entry", "map_file"]
 
 Mode = Literal["read", "private", "shared"]
 
@@ -25,25 +26,43 @@ class Mapping:
     A shared mapping belongs to the process that made it: in a fork, MachineForked is raised.
     """
 
-    def __init__(self, fd: int, path: Path, *, offset: int, length: int, mode: Mode) -> None:
-        self.path, self.offset, self.length, self.mode = path, offset, length, mode
-        self._segments = _segments(fd) if mode == "read" else None
+    def __init__(
+        self,
+        fd: int,
+        path: str,
+        facts: FileFacts,
+        *,
+        offset: int = 0,
+        length: int,
+        mode: Mode = "read",
+        holes: bool = True,
+    ) -> None:
+        self._path, self.offset, self.length, self.mode = path, offset, length, mode
+        self.facts = facts
+        sparse = holes and mode == "read" and facts.allocated < facts.length
+        self._segments = tuple(data_segments(fd)) if sparse else None
         self._pid = os.getpid()
         self._map: NativeMap | None = None
-        backing = fault.Backing.of(path, fd, written=mode == "shared")
-        self._owner = fault.register(backing)
+        self._owner = fault.register(
+            fault.Backing(path, facts.device, facts.inode, mode == "shared", -1)
+        )
         try:
             self._map = NativeMap(fd, offset, length, mode, self._owner)
         except OSError as error:
             fault.forget(self._owner)
-            error.filename = str(path)
+            error.filename = path
             raise
+
+    @property
+    def path(self) -> Path:
+        """The file, as it was called when it was mapped."""
+        return Path(self._path)
 
     @property
     def address(self) -> int:
         """Host address of the first byte; MachineClosed after close, MachineForked in a fork."""
         if self._map is None:
-            raise MachineClosed(f"the mapping of {self.path} is closed")
+            raise MachineClosed(f"the mapping of {self._path} is closed")
         if self.mode == "shared":
             check_pid(self._pid)
         return self._map.address
@@ -82,7 +101,7 @@ class Mapping:
         """Copy `data` to byte `offset` and on; BackingFault when it cannot be written."""
         address = self._within(offset, len(data))
         if not self.writable:
-            raise PermissionError(f"{self.path} is mapped for reading only")
+            raise PermissionError(f"{self._path} is mapped for reading only")
         if data:
             self._raise(copy_guarded(data, address, into_memory=True))
 
@@ -119,14 +138,7 @@ class Mapping:
 
     def __repr__(self) -> str:
         end = self.offset + self.length
-        return f"<Mapping {self.mode} {str(self.path)!r} {self.offset:#x}..{end:#x}>"
-
-
-def _segments(fd: int) -> tuple[tuple[int, int], ...] | None:
-    status = os.fstat(fd)
-    if status.st_blocks * 512 >= status.st_size:
-        return None
-    return tuple(data_segments(fd))
+        return f"<Mapping {self.mode} {self._path!r} {self.offset:#x}..{end:#x}>"
 
 
 def map_file(
@@ -146,25 +158,52 @@ def map_file(
     if offset < 0 or (length is not None and length < 0):
         raise ValueError(f"offset {offset} and length {length} must not be negative")
     if isinstance(file, int):
-        return _map_descriptor(file, path_of(file), offset, length, mode, expected_length)
-    access = os.O_RDWR if mode == "shared" else os.O_RDONLY
-    fd = os.open(file, access | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        path, facts = str(path_of(file)), facts_of(file)
+        if not stat.S_ISREG(facts.mode):
+            raise BadImage(path, "type", stat.filemode(facts.mode), "a regular file")
+        return _map(file, path, facts, offset, length, mode, expected_length)
+    return map_entry(
+        AT_CWD,
+        os.fspath(file),
+        os.fspath(file),
+        offset=offset,
+        length=length,
+        mode=mode,
+        expected_length=expected_length,
+    )
+
+
+def map_entry(
+    folder: int,
+    name: str,
+    path: str,
+    *,
+    offset: int = 0,
+    length: int | None = None,
+    mode: Mode = "read",
+    expected_length: int | None = None,
+) -> Mapping:
+    """Do map_file with a file of an open folder, whose path is only for errors."""
+    fd, facts = open_file(folder, name, path, writable=mode == "shared")
     try:
-        return _map_descriptor(fd, Path(file), offset, length, mode, expected_length)
+        return _map(fd, path, facts, offset, length, mode, expected_length)
     finally:
         os.close(fd)
 
 
-def _map_descriptor(
-    fd: int, path: Path, offset: int, length: int | None, mode: Mode, expected_length: int | None
+def _map(
+    fd: int,
+    path: str,
+    facts: FileFacts,
+    offset: int,
+    length: int | None,
+    mode: Mode,
+    expected_length: int | None,
 ) -> Mapping:
-    status = os.fstat(fd)
-    size = status.st_size
-    if not stat.S_ISREG(status.st_mode):
-        raise BadImage(path, "type", stat.filemode(status.st_mode), "a regular file")
+    size = facts.length
     if expected_length is not None and size != expected_length:
         raise BadImage(path, "length", size, f"{expected_length} bytes")
     wanted = max(size - offset, 1) if length is None else length
     if size < offset + wanted or wanted == 0:
         raise BadImage(path, "length", size, f"at least {offset + max(wanted, 1)} bytes")
-    return Mapping(fd, path, offset=offset, length=wanted, mode=mode)
+    return Mapping(fd, path, facts, offset=offset, length=wanted, mode=mode)

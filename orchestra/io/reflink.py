@@ -7,15 +7,23 @@ import fcntl
 import os
 import struct
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from .sparse import PAGE, data_segments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-__all__ = ["CloneResult", "clone_file", "clone_range", "link_file"]
+__all__ = [
+    "CloneResult",
+    "Method",
+    "cannot_link",
+    "clone_file",
+    "clone_range",
+    "import_file",
+    "link_file",
+]
 
 Method = Literal["reflink", "copy_file_range", "sparse", "link"]
 
@@ -35,6 +43,7 @@ _CANNOT: Final = {
     errno.EXDEV,
 }
 _CANNOT_LINK: Final = {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
+_without_reflink: Final[set[int]] = set()  # devices of file systems that have refused it
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,30 +54,69 @@ class CloneResult:
     copied_bytes: int
 
 
-def clone_file(source: Path | str | int, target: Path | str) -> CloneResult:
+def clone_file(source: Path | str | int, target: Path | str, mode: int = 0o666) -> CloneResult:
     """Make the new file `target` of the blocks of `source`, else of copies of what is not zero.
 
     `source` is a path, or a descriptor that stays the caller's: of a file that is locked, say.
     FileExistsError if `target` exists; after any other error there is none. (ioctl_ficlone(2))
     """
+    result = _clone(source, target, mode, copy=True)
+    assert result is not None
+    return result
+
+
+def import_file(source: Path | str, target: Path | str, *, link: bool) -> CloneResult:
+    """Make a read-only file of `source`, that is another's: by reflink, hard link, or copy.
+
+    With a link, which `link` allows, whoever writes to `source` writes to `target`.
+    """
+    if link and os.stat(source).st_dev not in _without_reflink:
+        result = _clone(source, target, 0o444, copy=False)
+        if result is not None:
+            return result
+    if link:
+        try:
+            os.link(source, target)
+        except OSError as error:
+            if not cannot_link(error):
+                raise
+        else:
+            return CloneResult("link", 0)
+    return clone_file(source, target, 0o444)
+
+
+def cannot_link(error: OSError) -> bool:
+    """Whether a link failed such that a copy may do (EXDEV, EMLINK)."""
+    return error.errno in _CANNOT_LINK
+
+
+def _clone(
+    source: Path | str | int, target: Path | str, mode: int, *, copy: bool
+) -> CloneResult | None:
     if isinstance(source, int):
-        return _clone(source, target)
+        return _clone_open(source, target, mode, copy=copy)
     source_fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return _clone(source_fd, target)
+        return _clone_open(source_fd, target, mode, copy=copy)
     finally:
         os.close(source_fd)
 
 
-def _clone(source_fd: int, target: Path | str) -> CloneResult:
-    target_fd = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+def _clone_open(source_fd: int, target: Path | str, mode: int, *, copy: bool) -> CloneResult | None:
+    target_fd = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
-        return _reflink(source_fd, target_fd) or _copy(source_fd, target_fd)
+        result = _reflink(source_fd, target_fd)
+        if result is None and copy:
+            result = _copy(source_fd, target_fd)
+        if result is None:
+            _without_reflink.add(os.fstat(target_fd).st_dev)
+            os.unlink(target)
     except BaseException:
-        Path(target).unlink()
+        os.unlink(target)
         raise
     finally:
         os.close(target_fd)
+    return result
 
 
 def clone_range(
@@ -99,7 +147,7 @@ def link_file(source: Path | str, target: Path | str) -> CloneResult:
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError as error:
-        if error.errno not in _CANNOT_LINK:
+        if not cannot_link(error):
             raise
         return clone_file(source, target)
     return CloneResult("link", 0)

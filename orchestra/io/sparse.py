@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ._os import punch
+from .entry import STAT_BLOCK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,7 +26,6 @@ __all__ = [
 PAGE = 4096
 
 _WRITE_BYTES = 1 << 20  # at a time
-_STAT_BLOCK_BYTES = 512  # what st_blocks counts, on every file system (stat(2))
 _WITHOUT_HOLES = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
@@ -48,7 +48,7 @@ def set_length(path: Path | str, length: int) -> None:
 
 def allocated_bytes(path: Path | str) -> int:
     """Bytes of disk that the file occupies; blocks shared by reflinks are counted in each file."""
-    return Path(path).stat().st_blocks * _STAT_BLOCK_BYTES
+    return Path(path).stat().st_blocks * STAT_BLOCK_BYTES
 
 
 def punch_hole(fd: int, offset: int, length: int) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from orchestra.errors import BackingFault, BadConfig, MachineClosed, MachineForked
 from orchestra.io import map_executable
-from orchestra.io.fault import guarded, prepare
+from orchestra.io.fault import Guard, as_error
 
 from ._native import ffi, lib
 from .stop import (
@@ -45,6 +45,7 @@ NOT_WATCHED = FOREVER
 ZERO_PAGE = 1 << 63  # in an index of pages: all zeros, and nothing stored
 DEAD_SLOT = FOREVER  # in an index of pages: nothing of interest
 COLLECT_PAGES = 256
+FEW_PAGES = 64  # that are asked for at first
 CONSOLE_BYTES = 1 << 20  # of output the core holds before it must be taken
 DEVICES = {"uart": 1, "htif": 2, "syscon": 4, "cmio": 8}
 READ, WRITE, EXECUTE, GUEST = 1, 2, 4, 8
@@ -155,6 +156,7 @@ _FUNCTIONS = {
         "machine_gather_pages",
     )
 }
+_RUN, _SERVE = _FUNCTIONS["machine_run"], _FUNCTIONS["machine_serve"]
 
 
 @cache
@@ -167,10 +169,6 @@ def _extension_bits(names: Iterable[str]) -> int:
     bits = {name: int(lib.extension_bit(name.encode())) for name in names}
     assert all(bits.values()), bits
     return sum(bits.values())
-
-
-def _guarded(name: str, call: Any) -> None:
-    guarded(_FUNCTIONS[name], int(ffi.cast("uintptr_t", call)))
 
 
 @cache
@@ -188,9 +186,11 @@ def _need(pointer: Any) -> Any:
     return pointer
 
 
-def check_index(entries: array[int], is_memory: Iterable[range]) -> tuple[int | None, int]:
-    """Return the first entry of an index that is in none of the ranges, and the number of slots."""
-    bounds = [bound for pages in is_memory for bound in (pages.start, pages.stop)]
+def check_index(entries: array[int], bounds: Sequence[int]) -> tuple[int | None, int]:
+    """Return the first entry of an index that is in no range of pages, and the number of slots.
+
+    `bounds` are the first page and the end of each range, in turn.
+    """
     slots = ffi.new("uint64_t *")
     count = len(entries)
     numbers = ffi.from_buffer("uint64_t[]", entries) if count else ffi.NULL
@@ -220,8 +220,15 @@ class Board:
                 NOT_WATCHED if watched_fromhost is None else watched_fromhost,
             )
         )
-
         lib.board_set_cache(self.pointer, _code_cache())
+
+    @classmethod
+    def like(cls, other: Board) -> Board:
+        """Make a board with the memory and devices of another, and no extents."""
+        board: Board = object.__new__(cls)
+        board.pointer = _need(lib.board_like(other.pointer))
+        lib.board_set_cache(board.pointer, _code_cache())  # this process's
+        return board
 
     def add_range(self, start: int, length: int, flags: int) -> None:
         """Declare memory; ranges come in ascending order, before the first machine."""
@@ -252,6 +259,22 @@ def state_flaw(state: bytes) -> str | None:
     """Name the field of a stored state that no machine could have; None when it is sound."""
     flaw = lib.state_flaw(ffi.from_buffer("state *", state))
     return None if flaw == ffi.NULL else ffi.string(flaw).decode()
+
+
+def state_used(state: bytes) -> int:
+    """Say how many bytes a state has before the zeros at its end."""
+    return int(lib.state_used(ffi.from_buffer("state *", state)))
+
+
+def page_checksums(data: bytes | bytearray | memoryview, *, by_hand: bool = False) -> bytes:
+    """Make the CRC-32C of each page of some that are one after the other, 4 bytes a page.
+
+    `by_hand` does it as on a processor that has no instruction for it. Source: RFC 3720.
+    """
+    count = len(data) // PAGE_BYTES
+    sums = ffi.new("uint32_t[]", count)
+    lib.page_checksums(ffi.from_buffer("uint8_t[]", data), count, sums, by_hand)
+    return bytes(ffi.buffer(sums))
 
 
 def state_cycle(state: bytes) -> int:
@@ -345,10 +368,8 @@ class Core:
         self.engine = engine
         self._state_of = lib.machine_state(self._pointer)
         self._run_call = ffi.new("run_call *", {"machine": self._pointer})
-        argument = int(ffi.cast("uintptr_t", self._run_call))
-        self._run, registers = prepare(_FUNCTIONS["machine_run"], argument)
-        self._registers = ffi.cast("const uint64_t *", registers)
-        self._seal_call = ffi.new("seal_call *")
+        self._run_address = int(ffi.cast("uintptr_t", self._run_call))
+        self._guard = Guard()
         self._forked = False
         self._serve_call: Any = None  # most machines serve nobody
 
@@ -396,27 +417,39 @@ class Core:
             lib.machine_free(pointer)
 
     def _call(self, name: str, call: Any) -> None:
-        try:
-            _guarded(name, call)
-        except BackingFault:
+        fault = self._guard(_FUNCTIONS[name], int(ffi.cast("uintptr_t", call)))
+        if fault is not None:
             lib.machine_unwind(self.pointer, ffi.NULL)
-            raise
+            raise as_error(fault)
+
+    def _unwind_run(self) -> None:
+        """Put the machine before the access that faulted while it ran."""
+        lib.machine_unwind(self._pointer, ffi.cast("const uint64_t *", self._guard.registers))
 
     # running
 
-    def run(self, until: int, console_bytes: int = CONSOLE_BYTES) -> Stop:
-        """Run to cycle `until` or the next stop; ConsoleOutput when so much of it waits."""
+    def run(self, until: int, cycles: int, console_bytes: int) -> Stop:
+        """Run to cycle `until`, for at most so many cycles, or to the next stop.
+
+        ConsoleOutput when so much of it waits; `run_on` then goes on to the same end.
+        """
         if self._pointer is None:
             raise self.gone()
         call = self._run_call
-        call.until, call.console_bytes = until, console_bytes
-        try:
-            self._run()
-        except BackingFault:
-            lib.machine_unwind(self._pointer, self._registers)
-            raise
+        call.until, call.cycles, call.console_bytes = until, cycles, console_bytes
+        fault = self._guard(_RUN, self._run_address)
+        if fault is not None:
+            self._unwind_run()
+            raise as_error(fault)
         state = self._state_of
+        if call.stop == STOP_CYCLE:  # the most frequent
+            return ReachedCycle(state.cycle)
         return _stop(call.stop, state.cycle, state.stop_data)
+
+    def run_on(self) -> Stop:
+        """Run on after output of the console was taken."""
+        call = self._run_call
+        return self.run(call.until, FOREVER, call.console_bytes)
 
     def serve(
         self,
@@ -441,9 +474,7 @@ class Core:
                 "serve_call *", {"machine": self._pointer, "rx": rx, "tx": tx}
             )
             call.capacity, call.console_bytes = SAID_BYTES, CONSOLE_BYTES
-            pointer = int(ffi.cast("uintptr_t", call))
-            self._serve, registers = prepare(_FUNCTIONS["machine_serve"], pointer)
-            self._serve_registers = ffi.cast("const uint64_t *", registers)
+            self._serve_address = int(ffi.cast("uintptr_t", call))
             self._said = bytearray(SAID_BYTES)
             call.said = ffi.cast("uint8_t *", ffi.from_buffer(self._said))
         call.until, call.most, call.discard = until, most, discard
@@ -452,17 +483,15 @@ class Core:
             payload, reason = request
             call.payload = ffi.from_buffer("uint8_t[]", payload)  # alive until we return
             call.fromhost = reason << 32 | len(payload)
-        fault = None
-        try:
-            self._serve()
-        except BackingFault as error:
-            lib.machine_unwind(self._pointer, self._serve_registers)
-            fault = error
+        fault = self._guard(_SERVE, self._serve_address)
+        if fault is not None:
+            self._unwind_run()
         if call.refused:
             return None
         said = self._what_was_said(call.used) if call.used else []
         if fault is not None:
-            return Served(ReachedCycle(self.cycle), said, discarded=False, fault=fault)
+            error = as_error(fault)
+            return Served(ReachedCycle(self.cycle), said, discarded=False, fault=error)
         self._run_call.console_length = call.console_length
         return Served(
             _stop(call.stop, call.cycle, call.stop_data), said, call.discarded, fault=None
@@ -598,10 +627,13 @@ class Core:
 
     def unstored(self) -> list[int]:
         """List the pages that differ from the newest stored layer."""
-        count = lib.machine_unstored(self.pointer, ffi.NULL, 0)
-        pages = ffi.new("uint64_t[]", count)
-        lib.machine_unstored(self.pointer, pages, count)
-        return ffi.unpack(pages, count) if count else []
+        room = FEW_PAGES
+        while True:
+            pages = ffi.new("uint64_t[]", room)
+            count = lib.machine_unstored(self.pointer, pages, room)
+            if count <= room:
+                return ffi.unpack(pages, count) if count else []
+            room = count
 
     def take_changed(self) -> set[int] | None:
         """Take the pages that may have changed since the last call; None: any may (the first time).
@@ -615,17 +647,22 @@ class Core:
         lib.machine_take_changed(self.pointer, pages, count)
         return set(ffi.unpack(pages, count)) if count else set()
 
-    def gather(self, addresses: Sequence[int]) -> tuple[bytearray, list[bool]]:
-        """Copy whole pages together; those of zeros are left out, and marked in the list."""
-        count = len(addresses)
-        data, zero = bytearray(count * PAGE_BYTES), ffi.new("uint8_t[]", count)
-        array = ffi.new("uint64_t[]", addresses)
+    def gather(self, pages: Iterable[int]) -> tuple[array[int], bytearray]:
+        """Copy whole pages together; those of zeros are left out, and marked as ZERO_PAGE."""
+        index = array("Q", pages)
+        data = bytearray(len(index) * PAGE_BYTES)
         call = ffi.new("gather_call *")
-        call.addresses, call.count, call.zero = array, count, zero
-        call.bytes = ffi.cast("uint8_t *", ffi.from_buffer(data))
-        _guarded("machine_gather_pages", call)
-        del data[call.written :]
-        return data, [flag != 0 for flag in bytes(ffi.buffer(zero))]
+        numbers, room = ffi.from_buffer("uint64_t[]", index), ffi.from_buffer("uint8_t[]", data)
+        call.machine, call.pages, call.count, call.bytes = (
+            *(self.pointer, numbers, len(index)),
+            room,
+        )
+        if index:
+            self._call("machine_gather_pages", call)
+        ffi.release(room)
+        if call.written < len(data):
+            del data[call.written :]
+        return index, data
 
     def slots(self) -> list[int]:
         """List the page in every slot of the machine's own arena; DEAD_SLOT where superseded."""
@@ -648,8 +685,7 @@ class Core:
         lib.machine_collapse(self.pointer)
 
     def _seal(self, *, stored: bool) -> Any:
-        call = self._seal_call
-        call.machine, call.stored = self.pointer, stored
+        call = ffi.new("seal_call *", {"machine": self.pointer, "stored": stored})
         self._call("machine_seal", call)
         return _need(call.layer)
 
@@ -660,13 +696,6 @@ class Core:
         call.machine, call.pages, call.count = self.pointer, array, len(pages)
         self._call("machine_adopt", call)
         _need(call.done)
-
-    def addresses(self, pages: Sequence[int]) -> list[int]:
-        """Say where the content of these pages is in the host's memory."""
-        count = len(pages)
-        addresses = ffi.new("uint64_t[]", count)
-        lib.machine_addresses(self.pointer, ffi.new("uint64_t[]", pages), addresses, count)
-        return ffi.unpack(addresses, count) if count else []
 
     def rollback(self) -> None:
         """Go back to the layer that was sealed last."""

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from orchestra.errors import BadImage, MachineTorn
+from orchestra.errors import BadImage
 from orchestra.io import folder
-from orchestra.io.lock import try_lock, wait_lock
+from orchestra.io.entry import write_new
+from orchestra.io.folder import Draft
+from orchestra.io.lock import wait_lock
 from orchestra.io.reflink import CloneResult, clone_file, link_file
 
 from .flatten import flattening
-from .record import read_record, write_record
-from .store import unsealed
+from .record import NAME, encode_record, read_record
+from .top import settle_torn
 
 if TYPE_CHECKING:
     from .record import Record
@@ -57,20 +59,19 @@ def clone_machine(
     Raises MachineLocked, MachineTorn, FolderExists, BadImage, BackingFault and OSError.
     """
     source, target = folder.located(source), Path(target)
-    lock = (
-        try_lock(source, "shared")
-        if wait_seconds == 0
-        else wait_lock(source, "shared", wait_seconds)
-    )
-    with lock:
-        record = read_record(source)
-        if torn == "refuse" and unsealed(source, record):
-            raise MachineTorn(source, f"its own, sealed at cycle {record.cycle}")
-        with folder.publish(target, durable=durable) as temporary:
-            copy = _flattened if flatten else _linked
-            new, methods, copied = copy(source, temporary, record)
+    with wait_lock(source, "shared", wait_seconds) as lock:
+        record = read_record(source, lock.fileno())
+        settle_torn(str(source), lock.fileno(), record, torn, writing=False)
+        draft = Draft(target, durable=durable)
+        draft.check()
+        with draft:
+            made = Path(draft.path)
+            if flatten:
+                new, methods, copied = _flattened(source, lock.fileno(), made, record)
+            else:
+                new, methods, copied = _linked(source, made, record)
             new = msgspec.structs.replace(new, id=secrets.token_hex(16), parent=record.id)
-            write_record(temporary, new, new=True)
+            write_new(draft.fileno(), NAME, (encode_record(new),))
     return CloneSummary(target, record.cycle, dict(methods), copied)
 
 
@@ -84,11 +85,10 @@ def export_range(
     for a range that there is not, and FileExistsError.
     """
     source, target = folder.located(source), Path(target)
-    with wait_lock(source, "shared", wait_seconds):
-        record = read_record(source)
-        if unsealed(source, record):
-            raise MachineTorn(source, f"its own, sealed at cycle {record.cycle}")
-        with flattening(source, record) as flat:
+    with wait_lock(source, "shared", wait_seconds) as lock:
+        record = read_record(source, lock.fileno())
+        settle_torn(str(source), lock.fileno(), record, "refuse", writing=False)
+        with flattening(source, lock.fileno(), record) as flat:
             flat.write_range(name, target)
             return CloneSummary(target, record.cycle, dict(flat.methods), flat.copied_bytes)
 
@@ -99,8 +99,10 @@ def _linked(source: Path, target: Path, record: Record) -> tuple[Record, Counter
     return record, Counter(result.method for result in results), copied
 
 
-def _flattened(source: Path, target: Path, record: Record) -> tuple[Record, Counter[str], int]:
-    with flattening(source, record) as flat:
+def _flattened(
+    source: Path, fd: int, target: Path, record: Record
+) -> tuple[Record, Counter[str], int]:
+    with flattening(source, fd, record) as flat:
         new = flat.write_folder(target)
         return new, flat.methods, flat.copied_bytes
 
@@ -118,5 +120,6 @@ def _copy(source: Path, target: Path, name: str, *, own: bool) -> CloneResult:
     except FileNotFoundError as error:
         raise BadImage(path, "file", "no such file", "a file of this machine") from error
     if result.method != "link":
-        (target / name).chmod(stat.S_IMODE(path.stat().st_mode))
+        mode = stat.S_IMODE(path.stat().st_mode)
+        (target / name).chmod(mode if own else mode & 0o444)
     return result

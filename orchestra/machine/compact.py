@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from orchestra.errors import MachineTorn
 from orchestra.io import folder
+from orchestra.io.entry import AT_CWD, write_new
 from orchestra.io.lock import wait_lock
 from orchestra.io.sparse import allocated_bytes, write_at
 
 from .merged import Merged, delta_parts
-from .record import Record, read_record, write_record
-from .store import unsealed
+from .record import Record, read_record, replace_record
+from .top import settle_torn, sweep
 from .view import view_of_folder
 
 if TYPE_CHECKING:
@@ -49,23 +49,23 @@ def compact_machine(directory: Path | str, *, wait_seconds: float | None = 0) ->
     Raises MachineLocked, MachineTorn, BadImage, BackingFault and OSError; all is as before then.
     """
     directory = folder.located(directory)
-    with wait_lock(directory, "exclusive", wait_seconds):
-        record = read_record(directory)
-        if unsealed(directory, record):
-            raise MachineTorn(directory, f"its own, sealed at cycle {record.cycle}")
+    with wait_lock(directory, "exclusive", wait_seconds) as lock:
+        fd = lock.fileno()
+        record = read_record(directory, fd)
+        settle_torn(str(directory), fd, record, "refuse", writing=True)
         before = _layer_bytes(directory, record.deltas)
         compacted, pages = record, 0
-        _sweep(directory, record)
+        sweep(str(directory), fd, record.deltas)
         if len(record.deltas) > 1:
-            compacted, pages = _merge(directory, record)
-            _sweep(directory, compacted)
+            compacted, pages = _merge(directory, fd, record)
+            sweep(str(directory), fd, compacted.deltas)
         after = _layer_bytes(directory, compacted.deltas)
     return CompactSummary(directory, record.cycle, len(record.deltas), pages, after, before)
 
 
-def _merge(directory: Path, record: Record) -> tuple[Record, int]:
+def _merge(directory: Path, fd: int, record: Record) -> tuple[Record, int]:
     path = directory / merged_name(record.deltas)
-    view = view_of_folder(directory, record, []).acquire()
+    view = view_of_folder(str(directory), fd, record, []).acquire()
     try:
         with closing(Merged(view)) as merged:
             numbers = merged.numbers
@@ -74,12 +74,12 @@ def _merge(directory: Path, record: Record) -> tuple[Record, int]:
         view.release()
     folder.sync(directory)
     compacted = msgspec.structs.replace(record, deltas=(path.name,))
-    write_record(directory, compacted, new=False, durable=True)
+    replace_record(fd, compacted, durable=True)
     return compacted, len(numbers)
 
 
 def _write_layer(path: Path, merged: Merged, numbers: list[int]) -> None:
-    folder.write_new(path, [], 0o644)
+    write_new(AT_CWD, str(path), [], 0o644)
     try:
         write_at(path, delta_parts(merged.pages(numbers), merged.state))
         path.chmod(0o444)
@@ -95,15 +95,6 @@ def merged_name(deltas: tuple[str, ...]) -> str:
     No machine that is stored makes such a name, so what a killed process left is never mistaken.
     """
     return f"0{deltas[-1]}"
-
-
-def _sweep(directory: Path, record: Record) -> None:
-    """Delete layers that the record does not name, and what else a killed process left."""
-    folder.sweep(directory)
-    for path in directory.glob("*.delta"):
-        if path.name not in record.deltas:
-            with suppress(OSError):
-                path.unlink()
 
 
 def _layer_bytes(directory: Path, deltas: tuple[str, ...]) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestra.errors import BadImage
 from orchestra.io import folder
+from orchestra.io.entry import identity_of
 from orchestra.io.lock import try_lock
 from orchestra.io.mapping import map_file
 from orchestra.io.reflink import clone_file
@@ -53,7 +54,7 @@ class Flat:
         """Remember those of the changed pages that are in it."""
         self.dirty.update(page for page in changed if page in self.pages)
 
-    def copy_to(self, target: Path, core: Core) -> CloneResult:
+    def copy_to(self, target: str, core: Core) -> CloneResult:
         """Make a file of what the range holds now: a copy of the locked file, then what differs."""
         result = clone_file(self.lock.fileno(), target)
         if self.dirty:
@@ -101,7 +102,7 @@ def _map_locked(path: Path, lock: Lock, length: int, *, in_place: bool) -> Mappi
     if in_place and lock.links != 1:
         raise BadImage(path, "links", lock.links, _OTHER_NAMES)
     mapping = map_file(path, mode="shared" if in_place else "read", expected_length=length)
-    if folder.identity_of(path)[:2] == lock.inode:
+    if identity_of(path)[:2] == lock.inode:
         return mapping
     mapping.close()
     raise BadImage(path, "file", "another one than a moment ago", "the file that is locked")

@@ -11,6 +11,7 @@ import msgspec
 
 from orchestra.errors import BadConfig
 from orchestra.io import folder
+from orchestra.io.entry import AT_CWD, write_new
 from orchestra.io.reflink import clone_file, clone_range
 from orchestra.io.sparse import create_sparse, set_length, write_at
 
@@ -106,7 +107,7 @@ class Flattening:
             for number in self._numbers_in(item):
                 del rest[number]
         path = target / "0.delta"
-        folder.write_new(path, [], 0o644)
+        write_new(AT_CWD, str(path), [], 0o644)
         write_at(path, delta_parts(self._merged.pages(list(rest)), self._merged.state))
         path.chmod(0o444)
         return msgspec.structs.replace(
@@ -115,9 +116,9 @@ class Flattening:
 
 
 @contextmanager
-def flattening(directory: Path, record: Record) -> Iterator[Flattening]:
-    """Open the layers of a folder that the caller has locked."""
-    view = view_of_folder(directory, record, []).acquire()
+def flattening(directory: Path, fd: int, record: Record) -> Iterator[Flattening]:
+    """Open the layers of a folder that the caller has locked, and open as `fd`."""
+    view = view_of_folder(str(directory), fd, record, []).acquire()
     try:
         with closing(Merged(view)) as merged:
             yield Flattening(directory, record, plan_layout(record.config), merged)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ImagePlan", "Source", "plan_images"]
 
+FEW_BYTES = 1 << 16  # of one file: to copy them takes less than to link and map it, each time
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -37,7 +39,8 @@ class ImagePlan:
     """A machine at reset, before a byte was copied.
 
     `extents` are whole pages (source name, file offset, address, length); `edges` are the bytes
-    that share a page with others (address, source path, file offset, length), copied once.
+    that share a page with others (address, source path, file offset, length), copied once, as are
+    short files.
     """
 
     config: MachineConfig
@@ -49,15 +52,20 @@ class ImagePlan:
     edges: list[tuple[int, Path, int, int]] = field(default_factory=list)
     tohost: int | None = None
     fromhost: int | None = None
+    link_images: bool = True  # into a folder, where they cannot be reflinked
 
     def put(self, source: Source, address: int, offset: int, length: int) -> None:
         """Place `length` bytes of a file at an address."""
-        if source not in self.sources:
-            self.sources.append(source)
+        if length <= FEW_BYTES and not source.shared:
+            self.edges.append((address, source.path, offset, length))
+            return
         if source.shared:  # its last page too, however little of it the file has
+            self.sources.append(source)
             self.extents.append((source.name, offset, address, align(length, PAGE_BYTES)))
             return
         plan = split_pages(address, offset, length)
+        if plan.mapped and source not in self.sources:
+            self.sources.append(source)
         for part in plan.mapped:
             self.extents.append((source.name, part.file_offset, part.address, part.length))
         for part in plan.copied:
@@ -86,7 +94,7 @@ def _lay(pages: dict[int, bytearray], address: int, data: bytes) -> None:
         position += len(part)
 
 
-def plan_images(config: MachineConfig) -> ImagePlan:
+def plan_images(config: MachineConfig, *, link_images: bool = True) -> ImagePlan:
     """Look at the files a config names and say where everything goes.
 
     Raises BadConfig or BadImage for files that are missing, malformed, too large or overlapping.
@@ -99,7 +107,7 @@ def plan_images(config: MachineConfig) -> ImagePlan:
         program = load_elf(config.boot.elf, ram=ram)
     boot = place_boot(config, boot_facts(config), program)
     tree = build_devicetree(config, layout, boot.initrd)
-    plan = ImagePlan(config, layout, boot.entry, tree)
+    plan = ImagePlan(config, layout, boot.entry, tree, link_images=link_images)
     for source, address, offset, length in _placements(config, layout, boot, program):
         plan.put(source, address, offset, length)
     plan.extents.sort(key=lambda extent: extent[2])

@@ -3,41 +3,40 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from orchestra.errors import (
     BadConfig,
+    BadImage,
     GuestError,
     MachineBusy,
-    MachineTorn,
 )
-from orchestra.io import folder
-from orchestra.io.lock import try_lock, wait_lock
+from orchestra.io.folder import temporary_name
+from orchestra.io.lock import wait_lock
 from orchestra.io.process import stays_behind
 
 from ._core import ANYTHING, CONSOLE_BYTES, FOREVER, PAGE_BYTES, Core, Engine
 from .image import plan_images
-from .layout import RX_LENGTH, RX_START, TX_LENGTH, TX_START, plan_layout
+from .layout import RX_LENGTH, RX_START, TX_LENGTH, TX_START
 from .proof import PAGE_LOG2_SIZE
-from .record import read_record
 from .registers import Registers
 from .request import Exchange, Limits, Outcome, Request, RequestKind, exchange
 from .state_hash import StateHash
 from .stop import ConsoleOutput, ReachedCycle, Stop
-from .store import SnapshotResult, Storage, Store, create_folder, unsealed
-from .view import View, view_of_folder, view_of_plan
+from .store import SnapshotResult, Storage, Store, create_folder
+from .view import View, open_view, view_of_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from orchestra.io.lock import Lock, LockMode
 
     from .config import MachineConfig
     from .layout import Layout
     from .proof import Proof
-    from .record import Record
 
 __all__ = ["Machine", "SnapshotResult", "Storage"]
 
@@ -47,32 +46,39 @@ BUFFERS = RX_START, TX_START
 
 
 class Turn:
-    """Who uses a machine: one thread at a time."""
+    """Who uses a machine: one thread at a time, and nobody in a forked child of its process.
 
-    __slots__ = ("lock",)
+    `acquire(False)` and `release()` are those of a lock, to be called where time counts.
+    """
 
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-
-    def __enter__(self) -> None:
-        if not self.lock.acquire(blocking=False):
-            raise MachineBusy("this machine is in use on another thread")
-
-    def __exit__(self, *_: object) -> None:
-        self.lock.release()
-
-
-class NoTurn(Turn):
-    """The turn of nobody: in a forked child, whose parent has the machine."""
-
-    __slots__ = ("_core",)
+    __slots__ = ("_core", "acquire", "lock", "release")
 
     def __init__(self, core: Core) -> None:
-        super().__init__()
+        self.lock = threading.Lock()
+        self.acquire: Callable[[bool], bool] = self.lock.acquire
+        self.release = self.lock.release
         self._core = core
 
     def __enter__(self) -> None:
-        raise self._core.gone()
+        if not self.acquire(False):
+            raise self.refusal()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def refusal(self) -> Exception:
+        """Say why it could not be acquired."""
+        if self._core.closed:
+            return self._core.gone()
+        return MachineBusy("this machine is in use on another thread")
+
+    def bar(self) -> None:
+        """Let nobody have it again."""
+        self.acquire = _never
+
+
+def _never(_: bool) -> bool:
+    return False
 
 
 class Machine:
@@ -85,7 +91,7 @@ class Machine:
         self._view = view.acquire()
         self._store = store
         self._core = core
-        self._turn = Turn()
+        self._turn = Turn(core)
         self._in_place = any(flat.in_place for flat in view.flats)
         self._can_roll_back = not self._in_place
         if self._in_place or store.storage == "backing":
@@ -109,14 +115,19 @@ class Machine:
         durable: bool = False,
         reserve: int = 0,
         engine: Engine = "auto",
+        link_images: bool = True,
     ) -> Self:
         """Make a machine at reset; with a directory it is a folder there, else it is in memory.
 
         `storage` is where the pages that change go: "backing", the folder's own files (default with
-        a directory), or "memory"; for `reserve` see `open`. Raises BadConfig, BadImage,
-        FolderExists, MachineLocked, and OSError.
+        a directory), or "memory"; for `reserve` see `open`. The files that the config names become
+        the folder's by reflink; where the file system has none by hard link, so do not write into
+        them afterwards (opening the folder would say so), or forbid it with `link_images=False`:
+        then they are copied.
+
+        Raises BadConfig, BadImage, FolderExists, MachineLocked, and OSError.
         """
-        plan = plan_images(config)
+        plan = plan_images(config, link_images=link_images)
         if directory is not None:
             storage = storage or "backing"
             _check_reserve(storage, reserve)
@@ -155,21 +166,20 @@ class Machine:
         the last seal); BadImage for anything in the folder that is not as it must be.
         """
         _check_reserve(storage, reserve)
-        directory = folder.located(directory)
+        folder = os.path.abspath(directory)
         mode: LockMode = "exclusive" if storage == "backing" else "shared"
-        lock = (
-            try_lock(directory, mode)
-            if wait_seconds == 0
-            else wait_lock(directory, mode, wait_seconds)
-        )
+        try:
+            lock = wait_lock(folder, mode, wait_seconds)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise BadImage(folder, "type", "no such folder", "the folder of a machine") from error
         return cls.open_locked(
-            directory, lock, storage=storage, torn=torn, reserve=reserve, engine=engine
+            folder, lock, storage=storage, torn=torn, reserve=reserve, engine=engine
         )
 
     @classmethod
     def open_locked(
         cls,
-        directory: Path,
+        directory: Path | str,
         lock: Lock,
         *,
         storage: Storage = "memory",
@@ -178,23 +188,24 @@ class Machine:
         engine: Engine = "auto",
     ) -> Self:
         """Open a folder whose lock the caller holds already; the machine closes it."""
+        folder = os.fspath(directory)
+        view = open_view(folder, lock, torn, in_place=storage == "backing")
         try:
-            record = read_record(directory)
-            _check_torn(directory, record, storage, torn)
-            view = view_of_folder(directory, record, [lock], in_place=storage == "backing")
-        except BaseException:
-            lock.close()
-            raise
-        store = Store(view, storage, reserve)
-        core = Core(view.layer, engine)
-        machine = cls(view, store, core, reproducible=record.reproducible)
-        if reserve:
-            try:
-                store.open_top(machine._core)
-            except BaseException:
-                machine.discard()
-                raise
-        return machine
+            record = view.record
+            assert record is not None
+            store = Store(view, storage, reserve)
+            core = Core(view.layer, engine)
+            machine = cls(view, store, core, reproducible=record.reproducible)
+            if reserve:
+                try:
+                    store.open_top(machine._core)
+                except BaseException:
+                    store.forget_top()
+                    machine.discard()
+                    raise
+            return machine
+        finally:
+            view.release()
 
     # what it is
 
@@ -261,23 +272,42 @@ class Machine:
         Raises BackingFault when a page of a file cannot be read or written; the machine then stands
         before that access, and the next `run` tries it again.
         """
-        with self._turn:
-            end = FOREVER if until is None else until
-            if max_cycles is not None:
-                end = min(end, self.cycle + max_cycles)
-            self._store.open_top(self._core)
-            while True:
-                part = end
-                if self._input:
-                    del self._input[: self._core.console_input(bytes(self._input))]
-                    part = min(end, self.cycle + CONSOLE_SLICE) if self._input else end
-                stop = self._core.run(part, console_bytes or CONSOLE_BYTES)
-                if self._core.console_length:
-                    self._console += self._core.console_output()
-                if isinstance(stop, ConsoleOutput) and console_bytes is None:
-                    continue
-                if part == end or not isinstance(stop, ReachedCycle):
+        end = FOREVER if until is None else until
+        cycles = FOREVER if max_cycles is None else max_cycles
+        turn, core = self._turn, self._core
+        if not turn.acquire(False):
+            raise turn.refusal()
+        try:
+            if not self._store.ready:
+                self._store.open_top(core)
+            if self._input:
+                end, cycles = min(end, core.cycle + cycles), FOREVER
+                stop = self._type(end, console_bytes)
+                if stop is not None:
                     return stop
+            stop = core.run(end, cycles, console_bytes or CONSOLE_BYTES)
+            while core.console_length:
+                self._console += core.console_output()
+                if console_bytes is not None or not isinstance(stop, ConsoleOutput):
+                    break
+                stop = core.run_on()
+            return stop
+        finally:
+            turn.release()
+
+    def _type(self, end: int, console_bytes: int | None) -> Stop | None:
+        """Run while there is input for the console; None when it was all taken before the end."""
+        core = self._core
+        while self._input:
+            del self._input[: core.console_input(bytes(self._input))]
+            if not self._input:
+                break
+            stop = core.run(end, CONSOLE_SLICE, console_bytes or CONSOLE_BYTES)
+            self._console += core.console_output()
+            waits = isinstance(stop, ConsoleOutput) and console_bytes is None
+            if not waits and (core.cycle == end or not isinstance(stop, ReachedCycle)):
+                return stop
+        return None
 
     def interrupt(self) -> None:
         """Make the run in progress, or the next one, return Interrupted; from any thread."""
@@ -420,7 +450,10 @@ class Machine:
 
         A machine that stores to a shared drive in place needs to have made a checkpoint before.
         """
-        with self._turn:
+        turn = self._turn
+        if not turn.acquire(False):
+            raise turn.refusal()
+        try:
             if not self._in_place:
                 self._core.rollback()
             elif self._can_roll_back:
@@ -429,6 +462,8 @@ class Machine:
                 raise MachineBusy("its shared drive cannot go back: call checkpoint before it runs")
             self._console.clear()
             self._input.clear()
+        finally:
+            turn.release()
 
     def fork(self) -> Self:
         """Return an independent copy in memory; it shares all pages until one of the two writes.
@@ -453,8 +488,8 @@ class Machine:
 
     def _fork_through_files(self) -> Self:
         with self._turn:
-            beside = self._store.directory or self._view.flats[0].lock.path
-            place = folder.temporary(beside)
+            beside = self.directory or self._view.flats[0].lock.path
+            place = beside.with_name(temporary_name(beside.name))
             self._store.snapshot(self._core, place, reproducible=self.reproducible, durable=False)
         copy = type(self).open(place)
         copy._view.temporary = place  # noqa: SLF001 - one of us
@@ -520,7 +555,7 @@ class Machine:
         """
         with self._turn:
             return self._store.snapshot(
-                self._core, Path(directory), reproducible=self.reproducible, durable=durable
+                self._core, directory, reproducible=self.reproducible, durable=durable
             )
 
     def close(self, *, durable: bool = False) -> None:
@@ -551,7 +586,7 @@ class Machine:
     def leave_to_parent(self) -> None:
         """Refuse all service from now on, with MachineForked: this is a forked child."""
         self._core.leave()
-        self._turn = NoTurn(self._core)
+        self._turn.bar()
 
     def __enter__(self) -> Self:
         return self
@@ -580,22 +615,3 @@ def _check_reserve(storage: Storage, reserve: int) -> None:
     if reserve < 0 or (reserve and storage != "backing"):
         wanted = "bytes of a machine that runs in its folder (storage='backing')"
         raise BadConfig("reserve", reserve, wanted)
-
-
-def _check_torn(
-    directory: Path, record: Record, storage: Storage, torn: Literal["refuse", "discard"]
-) -> None:
-    """See whether a writer died here; go back to its last seal if that is wanted."""
-    left = unsealed(directory, record)
-    if not left:
-        return
-    drives = [item.name for item in plan_layout(record.config).memory if item.in_place]
-    if drives:  # written in place since the seal
-        lost = f"none here, for what was stored in its drive {drives[0]} cannot be undone"
-        raise MachineTorn(directory, lost, "open a snapshot that was made before")
-    if torn == "refuse":
-        raise MachineTorn(directory, f"its own, sealed at cycle {record.cycle}")
-    if storage == "backing":
-        for path in left:
-            path.unlink()
-        folder.sweep(directory)

@@ -60,9 +60,10 @@ class Merged:
         """Yield these pages; BadImage for one that is not what was stored, BackingFault."""
         for first in range(0, len(numbers), BATCH_PAGES):
             batch = numbers[first : first + BATCH_PAGES]
-            data, zeros = self._core.gather(self._core.addresses(batch))
+            index, data = self._core.gather(batch)
             view, start = memoryview(data), 0
-            for number, zero in zip(batch, zeros, strict=True):
+            for number, entry in zip(batch, index, strict=True):
+                zero = entry != number
                 page = None if zero else view[start : start + PAGE_BYTES]
                 start += 0 if zero else PAGE_BYTES
                 yield Page(number, page, self._checked(number, page))

@@ -5,20 +5,31 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from orchestra.errors import BadConfig, BadImage
-from orchestra.io import folder
+from orchestra.io import entry
+from orchestra.io.folder import sync, temporary_name
 
 from .config import MachineConfig, from_json, to_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["NAME", "Extent", "ImageFile", "Record", "read_record", "seal", "write_record"]
+__all__ = [
+    "NAME",
+    "Extent",
+    "ImageFile",
+    "Record",
+    "encode_record",
+    "read_record",
+    "replace_record",
+    "seal",
+]
 
 NAME = "machine.json"
 FORMAT: Literal[1] = 1
@@ -32,13 +43,15 @@ _Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 class ImageFile(Struct, frozen=True, forbid_unknown_fields=True):
     """A file of whole pages that memory is mapped from; a `shared` one is written in place.
 
-    The `digest` of one that is not is what content.image_digest says of it, if it was asked.
+    The `digest` of one that is not is what content.image_digest says of it, if it was asked. One
+    that is a hard link to a file of the user's has its `link`: inode and time of change in ns then.
     """
 
     file: _Name
     length: _Number
     shared: bool = False
     digest: _Hash | None = None
+    link: tuple[_Number, _Number] | None = None
 
 
 class Extent(Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,64 +80,113 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True):
     format: Literal[1] = FORMAT
 
 
+class _Stored(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is in the file: a Record whose config is not looked at yet, and the checksum."""
+
+    id: str
+    parent: str | None
+    cycle: _Number
+    reproducible: bool
+    config: msgspec.Raw
+    images: tuple[ImageFile, ...]
+    extents: tuple[Extent, ...]
+    deltas: tuple[_DeltaName, ...]
+    tohost: _Number | None = None
+    fromhost: _Number | None = None
+    root: _Hash | None = None
+    format: Literal[1] = FORMAT
+    checksum: str = ""
+
+
 _MEMBERS = tuple(name for name in Record.__struct_fields__ if name != "config")
+_members_of = attrgetter(*_MEMBERS)
 _SEAL = re.compile(rb',\n"checksum":"([0-9a-f]{32})"}\n\Z')
 
 
-def write_record(directory: Path, record: Record, *, new: bool, durable: bool = False) -> None:
-    """Put machine.json into a folder: a new file, or in one step in the place of the old."""
-    tree = {name: getattr(record, name) for name in _MEMBERS}
+def encode_record(record: Record) -> bytes:
+    """Write what is in machine.json."""
+    tree = dict(zip(_MEMBERS, _members_of(record), strict=True))
     tree["config"] = msgspec.Raw(_config_json(record.config))
-    data = seal(msgspec.json.encode(tree))
-    path = directory / NAME
-    if new:
-        folder.write_new(path, [data])
-    else:
-        folder.replace_file(path, data, durable=durable)
+    return seal(msgspec.json.encode(tree))
+
+
+def replace_record(folder: int, record: Record, *, durable: bool = False) -> None:
+    """Put a record into an open folder in one step, in the place of the one there.
+
+    `durable` syncs it before, and the folder after that.
+    """
+    temporary = temporary_name(NAME)
+    entry.write_new(folder, temporary, (encode_record(record),))
+    if durable:
+        entry.sync_entries(folder, (temporary,))
+    entry.replace(folder, temporary, NAME)
+    if durable:
+        sync(folder)
 
 
 def seal(text: bytes) -> bytes:
     """Add its checksum to the JSON text of an object, as the last member."""
-    body = text.rstrip().removesuffix(b"}")
+    body = text.removesuffix(b"}")
     return body + b',\n"checksum":"' + _checksum(body) + b'"}\n'
 
 
-def read_record(directory: Path) -> Record:
-    """Read and verify machine.json; BadImage names the field that is wrong."""
-    path = folder.child(directory, NAME)
+def read_record(directory: Path | str, folder: int | None = None) -> Record:
+    """Read and verify machine.json; BadImage names the field that is wrong.
+
+    `folder` is the descriptor of the directory, if it is open.
+    """
+    path = f"{directory}/{NAME}"
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        if folder is None:
+            data = entry.read_file(entry.AT_CWD, path, path, MAX_BYTES)
+        else:
+            data = entry.read_file(folder, NAME, path, MAX_BYTES)
     except FileNotFoundError as error:
         raise BadImage(directory, NAME, "no such file", "the folder of a machine") from error
-    if len(data) > MAX_BYTES:
-        raise BadImage(path, "length", "more", f"at most {MAX_BYTES} bytes")
+    try:
+        return _record_of(data)
+    except _Flaw as flaw:
+        raise BadImage(path, flaw.field, flaw.found, flaw.expected) from flaw.__cause__
+
+
+class _Flaw(Exception):
+    """What is wrong with a text."""
+
+    def __init__(self, field: str, found: object, expected: str) -> None:
+        self.field, self.found, self.expected = field, found, expected
+
+
+@lru_cache(maxsize=64)
+def _record_of(data: bytes) -> Record:
+    found = _SEAL.search(data)
+    if found is None or found[1] != _checksum(data[: found.start()]):
+        _check_syntax(data)
+        said = found[1].decode() if found else "none at its end"
+        raise _Flaw("checksum", said, "the checksum of what it says")
+    try:
+        stored = msgspec.json.decode(data, type=_Stored)
+        config = _config_of(bytes(stored.config))
+    except (msgspec.MsgspecError, BadConfig, UnicodeDecodeError, RecursionError) as error:
+        _check_syntax(data)
+        raise _Flaw("content", str(error), "a machine's record") from error
+    for name, files in (
+        ("deltas", stored.deltas),
+        ("images", tuple(image.file for image in stored.images)),
+    ):
+        if len(set(files)) != len(files):
+            raise _Flaw(name, "a file twice", "files with names of their own")
+    return Record(config=config, **dict(zip(_MEMBERS, _members_of(stored), strict=True)))
+
+
+def _check_syntax(data: bytes) -> None:
+    """Say so when a text is no record at all, or that of another version."""
     try:
         tree = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
         form = msgspec.json.decode(tree.get("format", b"null"))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadImage(path, "syntax", str(error), "an object in JSON") from error
+        raise _Flaw("syntax", str(error), "an object in JSON") from error
     if form != FORMAT:
-        raise BadImage(path, "format", form, f"{FORMAT}, what this orchestra reads")
-    found = _SEAL.search(data)
-    if found is None or found[1] != _checksum(data[: found.start()]):
-        said = found[1].decode() if found else "none at its end"
-        raise BadImage(path, "checksum", said, "the checksum of what it says")
-    try:
-        config = _config_of(bytes(tree.pop("config", b"null")))
-        members = {
-            name: msgspec.json.decode(text) for name, text in tree.items() if name != "checksum"
-        }
-        record = msgspec.convert({**members, "config": {}}, Record)
-    except (msgspec.MsgspecError, BadConfig, RecursionError) as error:
-        raise BadImage(path, "content", str(error), "a machine's record") from error
-    for name, files in (
-        ("deltas", record.deltas),
-        ("images", tuple(image.file for image in record.images)),
-    ):
-        if len(set(files)) != len(files):
-            raise BadImage(path, name, "a file twice", "files with names of their own")
-    return msgspec.structs.replace(record, config=config)
+        raise _Flaw("format", form, f"{FORMAT}, what this orchestra reads")
 
 
 @lru_cache(maxsize=64)

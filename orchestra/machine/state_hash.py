@@ -22,8 +22,7 @@ class HashedCore(Protocol):
     def state(self) -> bytes: ...
     def collect(self) -> Iterable[tuple[int, Page]]: ...
     def unstored(self) -> Sequence[int]: ...
-    def addresses(self, pages: Sequence[int]) -> Sequence[int]: ...
-    def gather(self, addresses: Sequence[int]) -> tuple[bytearray, Sequence[bool]]: ...
+    def gather(self, pages: Iterable[int]) -> tuple[Sequence[int], bytearray]: ...
 
 
 class StateHash:
@@ -69,8 +68,9 @@ def contents(core: HashedCore, numbers: Sequence[int]) -> Iterator[tuple[int, Pa
     """Yield these pages of a machine as (number, bytes), None for one of zeros."""
     for first in range(0, len(numbers), GATHER_PAGES):
         batch = numbers[first : first + GATHER_PAGES]
-        data, zeros = core.gather(core.addresses(batch))
+        index, data = core.gather(batch)
         view, start = memoryview(data), 0
-        for number, zero in zip(batch, zeros, strict=True):
+        for number, entry in zip(batch, index, strict=True):
+            zero = entry != number
             yield number, None if zero else view[start : start + PAGE_BYTES]
             start += 0 if zero else PAGE_BYTES

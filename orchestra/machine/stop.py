@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from msgspec import Struct
 
 __all__ = [
     "REQUEST_ADVANCE",
@@ -41,16 +42,14 @@ REQUEST_ADVANCE = 0
 REQUEST_INSPECT = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Halted:
+class Halted(Struct, frozen=True, gc=False):
     """The guest switched itself off with `code`; it can never run again."""
 
     cycle: int
     code: int
 
 
-@dataclass(frozen=True, slots=True)
-class Yielded:
+class Yielded(Struct, frozen=True, gc=False):
     """The guest spoke to its host: `data` is 32 bits, mostly the length of what it left in tx."""
 
     cycle: int
@@ -59,29 +58,25 @@ class Yielded:
     data: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReachedCycle:
+class ReachedCycle(Struct, frozen=True, gc=False):
     """The cycle that was asked for is reached, exactly."""
 
     cycle: int
 
 
-@dataclass(frozen=True, slots=True)
-class Interrupted:
+class Interrupted(Struct, frozen=True, gc=False):
     """Somebody called `interrupt()`; run again to go on as if nothing had happened."""
 
     cycle: int
 
 
-@dataclass(frozen=True, slots=True)
-class Idle:
+class Idle(Struct, frozen=True, gc=False):
     """The guest waits for an interrupt (WFI) that no timer and no device will ever send."""
 
     cycle: int
 
 
-@dataclass(frozen=True, slots=True)
-class ConsoleOutput:
+class ConsoleOutput(Struct, frozen=True, gc=False):
     """The console has output, and the caller asked to be told."""
 
     cycle: int

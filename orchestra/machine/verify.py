@@ -12,18 +12,17 @@ from orchestra.io.lock import wait_lock
 from orchestra.io.regular import open_regular
 from orchestra.io.sparse import allocated_bytes
 
-from ._core import DEAD_SLOT, PAGE_BYTES, ZERO_PAGE, state_cycle
+from ._core import DEAD_SLOT, PAGE_BYTES, ZERO_PAGE, page_checksums, state_cycle
 from .content import image_hashes
-from .delta import READ_PAGES, checksum_page, open_delta
-from .layout import plan_layout
+from .delta import READ_PAGES, open_delta
 from .merkle import Tree
 from .proof import STATE_ADDRESS, ZEROS, hash_page
 from .record import NAME, read_record
-from .store import unsealed
-from .view import view_of_folder
+from .top import TOP, is_torn
+from .view import scheme_of, view_of_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
     from .delta import Delta
@@ -78,8 +77,8 @@ def verify_folder(
     bytes read and to be read. Raises BadImage only when it is no folder at all.
     """
     directory = folder.located(directory)
-    with wait_lock(directory, "shared", wait_seconds):
-        check = _Check(directory)
+    with wait_lock(directory, "shared", wait_seconds) as lock:
+        check = _Check(directory, lock.fileno())
         done = 0
         with closing(check.steps()) as steps:
             for length in steps:
@@ -92,8 +91,8 @@ def verify_folder(
 class _Check:
     """A folder while it is read."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, fd: int) -> None:
+        self.directory, self.fd = directory, fd
         self.record: Record | None = None
         self.flaws: list[BadImage] = []
         self.files: list[Checked] = []
@@ -109,26 +108,23 @@ class _Check:
             tuple(self.files),
             tuple(self.flaws),
             () if self.record is None else self.strangers(self.record),
-            self.record is not None and bool(unsealed(self.directory, self.record)),
+            self.record is not None and is_torn(str(self.directory), self.record, self.fd),
         )
 
     def steps(self) -> Generator[int]:
         """Check everything; yields now and then how many bytes were read since."""
         with self.noting(self.directory / NAME):
-            self.record = read_record(self.directory)
+            self.record = read_record(self.directory, self.fd)
         if self.record is not None:
             yield from self.check(self.record)
 
     def check(self, record: Record) -> Generator[int]:
         """Check what the record names, and whether it fits together."""
         path = self.directory / NAME
-        memory: list[range] = []
+        bounds: tuple[int, ...] = ()
         with self.noting(path):
-            memory = [
-                range(item.start // PAGE_BYTES, item.end // PAGE_BYTES)
-                for item in plan_layout(record.config).memory
-            ]
-            view_of_folder(self.directory, record, []).acquire().release()  # as a machine is opened
+            bounds = scheme_of(record.config, record.tohost, record.fromhost).bounds
+            view_of_folder(str(self.directory), self.fd, record, []).acquire().release()
             self.tree = Tree.empty()
         self.total = sum(self.length_of(image.file) for image in record.images)
         self.total += sum(self.length_of(name) for name in record.deltas)
@@ -137,7 +133,7 @@ class _Check:
                 yield from self.check_image(image, record.extents)
         state = None
         for name in record.deltas:
-            state = yield from self.check_delta(name, memory)
+            state = yield from self.check_delta(name, bounds)
         if state is None or self.flaws or self.tree is None:
             return
         self.tree = self.tree.update({STATE_ADDRESS // PAGE_BYTES: state})
@@ -166,11 +162,11 @@ class _Check:
             compared = 0 if image.digest is None else pages
             self.files.append(Checked(image.file, "image", pages, compared))
 
-    def check_delta(self, name: str, memory: list[range]) -> Generator[int, None, bytes | None]:
+    def check_delta(self, name: str, bounds: Sequence[int]) -> Generator[int, None, bytes | None]:
         """Read a delta and compare all checksums; returns its state, if it can be told."""
         state = None
         with self.noting(self.directory / name):
-            delta = open_delta(folder.child(self.directory, name), is_memory=memory)
+            delta = open_delta(self.fd, name, str(self.directory / name), bounds)
             state = delta.state
             try:
                 yield from self.check_pages(delta)
@@ -192,19 +188,21 @@ class _Check:
             batch = slots[first : first + READ_PAGES]
             data = delta.mapping.read(PAGE_BYTES * (1 + first), PAGE_BYTES * len(batch))
             view, hashes = memoryview(data), {}
+            sums = memoryview(page_checksums(data)).cast("I")
             for slot, number in enumerate(batch, first):
                 start = PAGE_BYTES * (slot - first)
                 page = view[start : start + PAGE_BYTES]
                 if number == DEAD_SLOT:
                     continue
                 hashes[number] = hash_page(page)
-                if checksums is None or checksum_page(page) == checksums[slot]:
+                found = sums[slot - first]
+                if checksums is None or found == checksums[slot]:
                     continue
                 bad += 1
                 if bad <= FLAWS_OF_A_FILE:
                     field = f"page {number:#x} at offset {PAGE_BYTES * (1 + slot):#x}"
                     expected = f"checksum {checksums[slot]:08x}"
-                    self.note(BadImage(delta.path, field, f"{checksum_page(page):08x}", expected))
+                    self.note(BadImage(delta.path, field, f"{found:08x}", expected))
             self.put(hashes)
             yield len(data)
         if bad > FLAWS_OF_A_FILE:
@@ -212,7 +210,7 @@ class _Check:
             self.note(BadImage(delta.path, "pages", more, "their checksums"))
         live = len(slots) - slots.count(DEAD_SLOT)
         compared = 0 if checksums is None else live
-        self.files.append(Checked(delta.path.name, "delta", live, compared))
+        self.files.append(Checked(delta.name, "delta", live, compared))
 
     def put(self, hashes: dict[int, bytes]) -> None:
         """Lay pages over what was read before."""
@@ -230,7 +228,7 @@ class _Check:
     def strangers(self, record: Record) -> tuple[str, ...]:
         """List what the record does not name."""
         known = {NAME, *record.deltas, *(image.file for image in record.images)}
-        known.update(path.name for path in unsealed(self.directory, record))
+        known.add(TOP)
         return tuple(sorted({path.name for path in self.directory.iterdir()} - known))
 
     @contextmanager

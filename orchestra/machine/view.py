@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from orchestra.errors import BadImage
-from orchestra.io import folder
-from orchestra.io.mapping import Mapping, map_file
+from orchestra.io.folder import child, remove
+from orchestra.io.mapping import Mapping, map_entry, map_file
 
 from ._core import (
     BLOCK,
@@ -23,26 +26,24 @@ from ._core import (
     Layer,
     state_cycle,
 )
-from .delta import Delta, map_part, open_delta
+from .delta import Delta, open_delta
 from .flat import Flat, map_flat
-from .layout import DTB_START, Layout, plan_layout
-from .record import Extent
+from .layout import DTB_START, Layout, Range, plan_layout
+from .record import NAME, Extent, ImageFile, Record, read_record
+from .top import settle_torn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Sequence
 
     from orchestra.io.lock import Lock
 
     from .config import MachineConfig
     from .image import ImagePlan
-    from .layout import Range
-    from .record import ImageFile, Record
 
-__all__ = ["View", "view_of_folder", "view_of_plan"]
+__all__ = ["View", "open_view", "view_of_folder", "view_of_plan"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class View:
     """What a machine needs to exist; it lives as long as a machine that was started from it."""
 
@@ -51,42 +52,133 @@ class View:
     board: Board
     layer: Layer
     mappings: list[Mapping]
-    locks: list[Lock]
+    locks: Sequence[Lock]
     deltas: list[Delta] = field(default_factory=list)
     record: Record | None = None  # of its folder
-    directory: Path | None = None
+    folder: str | None = None
     plan: ImagePlan | None = None  # when there is no folder
     flats: list[Flat] = field(default_factory=list)
     temporary: Path | None = None  # a folder to delete in the end
+    key: ViewKey | None = None  # when later openings may share it
     users: int = 0
-    counting: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def directory(self) -> Path | None:
+        """The folder it was opened from."""
+        return None if self.folder is None else Path(self.folder)
 
     def acquire(self) -> View:
         """Count one more machine."""
-        with self.counting:
+        with _open.guard:
             self.users += 1
         return self
 
     def release(self) -> None:
         """Count one machine less; the last one unmaps and unlocks."""
-        with self.counting:
+        with _open.guard:
             self.users -= 1
             if self.users:
                 return
+            if self.key is not None:
+                _open.views.pop(self.key, None)
         del self.layer, self.board
         _close(self.mappings, self.locks)
         if self.temporary is not None:
-            folder.remove(self.temporary)
+            remove(self.temporary)
 
 
-def make_board(
-    config: MachineConfig,
-    layout: Layout,
-    extents: Sequence[tuple[int, int, int, bool]],
-    tohost: int | None,
-    fromhost: int | None,
+class ViewKey(NamedTuple):
+    """Which folder, by which name."""
+
+    device: int
+    inode: int
+    folder: str
+
+
+class _Open:
+    """The views that later openings may share."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Share no view that is open now."""
+        self.guard = threading.Lock()
+        self.views: dict[ViewKey, View] = {}
+
+    def find(self, key: ViewKey) -> View | None:
+        """Give the view of a folder, and count its new user."""
+        with self.guard:
+            view = self.views.get(key)
+            if view is not None:
+                view.users += 1
+            return view
+
+    def add(self, key: ViewKey, view: View) -> None:
+        """Share a view from now on, unless another thread was first."""
+        with self.guard:
+            if key not in self.views:
+                self.views[key] = view
+                view.key = key
+
+
+_open = _Open()
+# a child has the mappings, but not the locks
+os.register_at_fork(after_in_child=_open.forget)
+
+
+def open_view(
+    folder: str, lock: Lock, torn: Literal["refuse", "discard"], *, in_place: bool
+) -> View:
+    """Open a folder whose lock is held; all who have it open for reading share one view.
+
+    The view closes the lock. One user is counted, who must `release` it. `in_place` says that
+    stores to shared drives go to their files. Raises MachineTorn (see settle_torn) and BadImage.
+    """
+    if in_place or torn == "discard" or lock.mode != "shared":
+        return _open_folder(folder, lock, torn, in_place=in_place).acquire()
+    key = ViewKey(*lock.inode, folder)
+    view = _open.find(key)
+    if view is not None:
+        lock.close()  # it has one of its own
+        return view
+    view = _open_folder(folder, lock, torn, in_place=False).acquire()
+    _open.add(key, view)
+    return view
+
+
+def _open_folder(
+    folder: str, lock: Lock, torn: Literal["refuse", "discard"], *, in_place: bool
+) -> View:
+    try:
+        fd = lock.fileno()
+        record = read_record(folder, fd)
+        settle_torn(folder, fd, record, torn, writing=in_place)
+        return view_of_folder(folder, fd, record, [lock], in_place=in_place)
+    except BaseException:
+        lock.close()
+        raise
+
+
+class Scheme(NamedTuple):
+    """What follows from a machine's config alone."""
+
+    layout: Layout
+    board: Board  # without extents
+    bounds: tuple[int, ...]  # of memory, as page numbers; see open_delta
+
+
+@lru_cache(maxsize=64)
+def scheme_of(config: MachineConfig, tohost: int | None, fromhost: int | None) -> Scheme:
+    """Lay out a machine; its board is to be copied."""
+    layout = plan_layout(config)
+    pages = [bound // PAGE_BYTES for item in layout.memory for bound in (item.start, item.end)]
+    return Scheme(layout, _bare_board(config, layout, tohost, fromhost), tuple(pages))
+
+
+def _bare_board(
+    config: MachineConfig, layout: Layout, tohost: int | None, fromhost: int | None
 ) -> Board:
-    """Build the core's board; `extents` are (address, length, host address, shared), ascending."""
     devices = config.devices
     names = ["syscon"]
     names += [name for name in ("uart", "htif", "cmio") if getattr(devices, name)]
@@ -101,8 +193,6 @@ def make_board(
         flags = READ * item.readable | WRITE * (item.writable and item.name != "rx")
         flags |= EXECUTE * item.executable | GUEST * item.guest_visible
         board.add_range(item.start, item.length, flags)
-    for address, length, host, shared in extents:
-        board.add_extent(address, length, host, SHARED_EXTENT if shared else 0)
     for slot in layout.virtio:
         if slot.drive is None:
             seed = (config.seed * 0x9E3779B97F4A7C15 + slot.index + 1) & (1 << 64) - 1
@@ -120,14 +210,11 @@ def make_board(
     return board
 
 
-def _mapped(
-    mapping: Mapping, offset: int, address: int, length: int, *, shared: bool
-) -> list[tuple[int, int, int, bool]]:
-    """Give the extents of a part of a file; holes need none."""
-    return [
-        (address + start - offset, count, mapping.address + start, shared)
-        for start, count in mapping.populated(offset, length)
-    ]
+def _add_extents(board: Board, mapping: Mapping, offset: int, address: int, length: int) -> None:
+    """Say where a part of a file is mapped, but for its holes."""
+    flags = SHARED_EXTENT if mapping.mode == "shared" else 0
+    for start, count in mapping.populated(offset, length):
+        board.add_extent(address + start - offset, count, mapping.address + start, flags)
 
 
 def view_of_plan(plan: ImagePlan) -> View:
@@ -145,21 +232,17 @@ def view_of_plan(plan: ImagePlan) -> View:
             flats.append(flat)
             mappings[source.name] = mapping
     except BaseException:
-        _close([*mappings.values()], [flat.lock for flat in flats])
+        _close(mappings.values(), [flat.lock for flat in flats])
         raise
-    shared_names = {flat.name for flat in flats if flat.in_place}
-    extents = [
-        part
-        for name, offset, address, length in plan.extents
-        for part in _mapped(mappings[name], offset, address, length, shared=name in shared_names)
-    ]
-    board = make_board(plan.config, plan.layout, extents, plan.tohost, plan.fromhost)
+    board = Board.like(scheme_of(plan.config, plan.tohost, plan.fromhost).board)
+    for name, offset, address, length in plan.extents:
+        _add_extents(board, mappings[name], offset, address, length)
     layer = Layer.build(board, None, board.reset_state(plan.entry, DTB_START))
     kept, locks = list(mappings.values()), [flat.lock for flat in flats]
     return View(plan.config, plan.layout, board, layer, kept, locks, plan=plan, flats=flats)
 
 
-def _close(mappings: list[Mapping], locks: list[Lock]) -> None:
+def _close(mappings: Iterable[Mapping], locks: Iterable[Lock]) -> None:
     for mapping in mappings:
         mapping.close()
     for lock in locks:
@@ -167,18 +250,20 @@ def _close(mappings: list[Mapping], locks: list[Lock]) -> None:
 
 
 def view_of_folder(
-    directory: Path, record: Record, locks: list[Lock], *, in_place: bool = False
+    folder: str, fd: int, record: Record, locks: Sequence[Lock], *, in_place: bool = False
 ) -> View:
-    """Map a machine's folder: verify its images and deltas, and stack the layers.
+    """Map a machine's folder, open as `fd`: verify its images and deltas, and stack the layers.
 
     `in_place` says that stores to shared drives go to their files; else the files stay as they are.
     """
-    layout = plan_layout(record.config)
     mappings: list[Mapping] = []
     flats: list[Flat] = []
     try:
-        board = _board_of(directory, record, layout, mappings, flats, in_place=in_place)
-        deltas = _open_deltas(directory, record, layout, mappings)
+        scheme = scheme_of(record.config, record.tohost, record.fromhost)
+        board = Board.like(scheme.board)
+        files = _map_images(folder, fd, record, scheme.layout, mappings, flats, in_place=in_place)
+        _place_images(board, folder, record, scheme.layout, files)
+        deltas = _open_deltas(folder, fd, record, scheme.bounds, mappings)
     except BaseException:
         _close(mappings, [flat.lock for flat in flats])
         raise
@@ -189,75 +274,104 @@ def view_of_folder(
     assert layer is not None
     layer.set_stored()
     locks = [*locks, *(flat.lock for flat in flats)]
-    view = View(record.config, layout, board, layer, mappings, locks, deltas, record, directory)
-    view.flats = flats
-    return view
+    return View(
+        *(record.config, scheme.layout, board, layer, mappings, locks, deltas, record, folder),
+        flats=flats,
+    )
 
 
-def _board_of(
-    directory: Path,
+def _map_images(
+    folder: str,
+    fd: int,
     record: Record,
     layout: Layout,
     mappings: list[Mapping],
     flats: list[Flat],
     *,
     in_place: bool,
-) -> Board:
-    path = directory / "machine.json"
+) -> dict[str, tuple[Mapping, bool]]:
     files: dict[str, tuple[Mapping, bool]] = {}
     for image in record.images:
         if not image.length:
             continue
-        place = folder.child(directory, image.file)
         if image.shared:
-            drive = _drive_of(path, image, record, layout)
+            drive = _drive_of(folder, image, record, layout)
+            place = child(folder, image.file)
             flat, mapping = map_flat(place, image.file, drive, image.length, ours=in_place)
             flats.append(flat)
         else:
-            mapping = map_part(place, expected_length=image.length)
+            mapping = _map_image(folder, fd, image)
         mappings.append(mapping)
         files[image.file] = mapping, image.shared
-    extents = []
-    end = 0
-    for extent in record.extents:
-        if extent.file not in files:
-            raise BadImage(path, "extents.file", extent.file, "one of its images")
-        mapping, shared = files[extent.file]
-        if extent.address < end or (extent.address | extent.offset | extent.length) % PAGE_BYTES:
-            raise BadImage(path, "extents.address", hex(extent.address), "whole pages, ascending")
-        if extent.offset + extent.length > -(-mapping.length // PAGE_BYTES) * PAGE_BYTES:
-            raise BadImage(path, "extents.length", extent.length, f"a part of {extent.file}")
-        end = extent.address + extent.length
-        if not any(
-            item.start <= extent.address and end <= item.end and item.shared == shared
-            for item in layout.memory
-        ):
-            raise BadImage(path, "extents.address", hex(extent.address), "a place in memory")
-        shared = shared and mapping.writable
-        extents += _mapped(mapping, extent.offset, extent.address, extent.length, shared=shared)
-    return make_board(record.config, layout, extents, record.tohost, record.fromhost)
+    return files
 
 
-def _drive_of(path: Path, image: ImageFile, record: Record, layout: Layout) -> Range:
+def _drive_of(folder: str, image: ImageFile, record: Record, layout: Layout) -> Range:
     """Say which drive a shared image is, from its first byte to its last."""
     extents = [extent for extent in record.extents if extent.file == image.file]
     for item in layout.memory:
         whole = Extent(image.file, 0, item.start, item.length)
         if item.shared and extents == [whole] and image.length == item.content_length:
             return item
-    raise BadImage(path, "extents", f"{image.file}, shared, in parts", "a drive at its place")
+    raise _flaw(folder, "extents", f"{image.file}, shared, in parts", "a drive at its place")
+
+
+def _place_images(
+    board: Board,
+    folder: str,
+    record: Record,
+    layout: Layout,
+    files: dict[str, tuple[Mapping, bool]],
+) -> None:
+    end = 0
+    for extent in record.extents:
+        file, offset, address, length = extent.file, extent.offset, extent.address, extent.length
+        if file not in files:
+            raise _flaw(folder, "extents.file", file, "one of its images")
+        mapping, shared = files[file]
+        if address < end or (address | offset | length) % PAGE_BYTES:
+            raise _flaw(folder, "extents.address", hex(address), "whole pages, ascending")
+        if offset + length > -(-mapping.length // PAGE_BYTES) * PAGE_BYTES:
+            raise _flaw(folder, "extents.length", length, f"a part of {file}")
+        end = address + length
+        if not any(
+            item.start <= address and end <= item.end and item.shared == shared
+            for item in layout.memory
+        ):
+            raise _flaw(folder, "extents.address", hex(address), "a place in memory")
+        _add_extents(board, mapping, offset, address, length)
+
+
+def _map_image(folder: str, fd: int, image: ImageFile) -> Mapping:
+    path = f"{folder}/{image.file}"
+    try:
+        mapping = map_entry(fd, image.file, path, expected_length=image.length)
+    except FileNotFoundError as error:
+        raise BadImage(path, "file", error.strerror, "a file in the machine's folder") from error
+    if image.link is not None:
+        inode, modified_ns = image.link
+        if mapping.facts.inode == inode and mapping.facts.modified_ns != modified_ns:
+            found = mapping.facts.modified_ns
+            mapping.close()
+            expected = f"{modified_ns}: it is a hard link to a file that was written to since"
+            raise BadImage(path, "time of last change", found, expected)
+    return mapping
 
 
 def _open_deltas(
-    directory: Path, record: Record, layout: Layout, mappings: list[Mapping]
+    folder: str, fd: int, record: Record, bounds: tuple[int, ...], mappings: list[Mapping]
 ) -> list[Delta]:
     if not record.deltas:
-        raise BadImage(directory / "machine.json", "deltas", [], "at least one")
-    pages = [range(item.start // PAGE_BYTES, item.end // PAGE_BYTES) for item in layout.memory]
+        raise _flaw(folder, "deltas", [], "at least one")
     deltas = []
     for name in record.deltas:
-        deltas.append(open_delta(folder.child(directory, name), is_memory=pages))
-        mappings.append(deltas[-1].mapping)
+        delta = open_delta(fd, name, f"{folder}/{name}", bounds)
+        deltas.append(delta)
+        mappings.append(delta.mapping)
     if (cycle := state_cycle(deltas[-1].state)) != record.cycle:
         raise BadImage(deltas[-1].path, "cycle", cycle, f"{record.cycle}, the record's")
     return deltas
+
+
+def _flaw(folder: str, field_name: str, found: object, expected: str) -> BadImage:
+    return BadImage(os.path.join(folder, NAME), field_name, found, expected)

@@ -8,15 +8,15 @@ import pytest
 from orchestra.errors import BadImage, FolderExists, MachineLocked, MachineTorn
 from orchestra.machine import Drive, Machine
 from orchestra.machine.clone import clone_machine
-from orchestra.machine.record import read_record, write_record
+from orchestra.machine.record import NAME, encode_record, read_record
 from tests.filesystems import mounted
-from tests.guests import ledger_config, ready_ledger
+from tests.guests import ledger_config, ready_ledger, write_image
 
 
 @pytest.fixture
 def app(tmp_path):
     """A ledger that holds 100 for alice, and its digest."""
-    with ready_ledger(tmp_path / "app") as machine:
+    with ready_ledger(tmp_path / "app", write_image(tmp_path / "image")) as machine:
         machine.advance(b"mint alice 100")
         digest = machine.digest()
     return tmp_path / "app", digest
@@ -107,17 +107,17 @@ def test_nothing_is_replaced_and_nothing_is_left_behind(app, tmp_path):
     (tmp_path / "taken").mkdir()
     with pytest.raises(FolderExists):
         clone_machine(source, tmp_path / "taken")
-    (source / "program.elf").unlink()
-    with pytest.raises(BadImage, match=r"program\.elf"):
+    (source / "images0.img").unlink()
+    with pytest.raises(BadImage, match=r"images0\.img"):
         clone_machine(source, tmp_path / "clone")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["app", "taken"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["app", "image", "taken"]
 
 
 def test_a_record_cannot_make_it_reach_outside_of_the_folder(app, tmp_path):
     source, _ = app
     (tmp_path / "secret").write_text("mine")
-    (source / "program.elf").unlink()
-    (source / "program.elf").symlink_to("../secret")
+    (source / "images0.img").unlink()
+    (source / "images0.img").symlink_to("../secret")
     with pytest.raises(BadImage, match="symlink"):
         clone_machine(source, tmp_path / "clone")
 
@@ -159,6 +159,6 @@ def test_the_record_of_a_clone_is_sound(app, tmp_path):
     clone_machine(source, tmp_path / "clone")
     record = read_record(tmp_path / "clone")
     (tmp_path / "again").mkdir()
-    write_record(tmp_path / "again", record, new=True)
+    (tmp_path / "again" / NAME).write_bytes(encode_record(record))
     written = (tmp_path / "again" / "machine.json").read_bytes()
     assert written == (tmp_path / "clone" / "machine.json").read_bytes()

@@ -149,7 +149,7 @@ def test_a_flattened_clone_has_plain_images_and_is_the_same_machine(kind, tmp_pa
             digest = machine.digest()
         summary = clone_machine(folder / "app", folder / "plain", flatten=True)
         if kind in REFLINKING:
-            assert summary.methods["reflink"] >= 4
+            assert summary.methods["reflink"] >= 3
             assert summary.copied_bytes < MIB
         names = {path.name for path in (folder / "plain").iterdir()}
         assert names == {

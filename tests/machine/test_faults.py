@@ -74,7 +74,7 @@ def test_a_fault_at_every_page_ends_in_the_same_state(small, tmp_path):
     """Room is given page by page; each time the machine goes on where it stood."""
     code = write_words(tmp_path / "code", WALK)
     config = bare_config(code, ram=16 * MIB)
-    cycles = 5 * 300
+    cycles = 5 * 500  # a MiB of them fits in memory
     with Machine.create(config) as machine:
         machine.run(cycles)
         expected = machine.digest()
@@ -163,7 +163,7 @@ def test_thousands_of_faults_in_many_threads_disturb_nobody(tmp_path):
 def test_a_fault_in_a_disk_request_repeats_the_request(tmp_path):
     """DMA from a truncated drive: the store to QueueNotify is what is tried again."""
     drive = tmp_path / "drive"
-    drive.write_bytes(os.urandom(16 * 4096))
+    drive.write_bytes(os.urandom(20 * 4096))
     config = bare_config(
         write_words(tmp_path / "code", DISK), drives=(Drive("data", path=drive, read_only=True),)
     )

@@ -8,23 +8,25 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestra.errors import BadImage, OrchestraError
+from orchestra.io.entry import AT_CWD
 from orchestra.machine import Machine
 from orchestra.machine.record import seal
-from tests.guests import ready_ledger
+from tests.guests import ready_ledger, write_image
 
 OLD, NEW = "1.delta", "2.delta"  # 0.delta is absorbed by the larger 1.delta
+IMAGE = "images0.img"
 
 
 @pytest.fixture(scope="module")
 def snapshot(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
-    with ready_ledger(folder / "app") as machine:
+    with ready_ledger(folder / "app", write_image(folder / "image")) as machine:
         machine.advance(b"fill 2000 7")
         machine.snapshot(folder / "before")
         machine.advance(b"mint alice 100")
         machine.snapshot(folder / "snap")
     names = sorted(path.name for path in (folder / "snap").iterdir())
-    assert names == [OLD, NEW, "machine.json", "program.elf"]
+    assert names == [OLD, NEW, IMAGE, "machine.json"]
     return folder / "snap"
 
 
@@ -107,14 +109,14 @@ def test_a_folder_without_a_record_is_refused(tmp_path):
     refuses(tmp_path / "nowhere", "no such folder")
 
 
-@pytest.mark.parametrize("name", [OLD, "program.elf", "machine.json"])
+@pytest.mark.parametrize("name", [OLD, IMAGE, "machine.json"])
 def test_a_symlink_in_a_folder_is_not_followed(copy, name, tmp_path):
     shutil.move(copy / name, tmp_path / name)
     (copy / name).symlink_to(tmp_path / name)
     refuses(copy, name)
 
 
-@pytest.mark.parametrize("name", [OLD, NEW, "program.elf"])
+@pytest.mark.parametrize("name", [OLD, NEW, IMAGE])
 @pytest.mark.parametrize("change", ["shorter", "longer", "empty", "folder", "fifo"])
 def test_a_file_of_the_wrong_kind_or_length_is_refused(copy, name, change):
     import os
@@ -142,7 +144,7 @@ def test_deltas_of_another_machine_are_refused_by_their_index(copy):
 
     for page in (0, 0x10000, 1 << 40, 1 << 62):
         (copy / OLD).unlink()
-        write_delta(copy / OLD, [page], bytes(4096), bytes(4096))
+        write_delta(AT_CWD, str(copy / OLD), [page], bytes(4096), bytes(4096))
         refuses(copy, OLD, "index")
 
 
@@ -150,7 +152,7 @@ def test_a_state_no_machine_can_be_in_is_refused(copy):
     from orchestra.machine.delta import write_delta
 
     (copy / OLD).unlink()
-    write_delta(copy / OLD, [], b"", bytes([1]) + bytes(4095))  # x0 = 1
+    write_delta(AT_CWD, str(copy / OLD), [], b"", bytes([1]) + bytes(4095))  # x0 = 1
     refuses(copy, OLD, "x0")
 
 

@@ -23,7 +23,15 @@ from orchestra.machine import (
     ReachedCycle,
     Yielded,
 )
-from tests.guests import HELLO, LEDGER, bare_config, ledger_config, ready_ledger, write_words
+from tests.guests import (
+    HELLO,
+    LEDGER,
+    bare_config,
+    ledger_config,
+    ready_ledger,
+    write_image,
+    write_words,
+)
 
 INPUTS = [b"mint alice 100", b"transfer alice bob 30", b"burn bob 7", b"mint carol 5"]
 SELF_LOOP = 0x0000006F  # j .
@@ -150,7 +158,8 @@ def test_opening_for_writing_and_closing_leaves_the_folder_as_it_was(tmp_path):
 def test_a_snapshot_shares_its_files_and_survives_its_parent(tmp_path):
     from orchestra.io import folder
 
-    with advanced(ready_ledger(tmp_path / "app")) as machine:
+    image = write_image(tmp_path / "image")
+    with advanced(ready_ledger(tmp_path / "app", image)) as machine:
         result = machine.snapshot(tmp_path / "snap")
         assert set(result.methods) == {"link"}
         expected = machine.digest()

@@ -10,15 +10,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestra.errors import BadImage, MachineLocked
+from orchestra.io.entry import AT_CWD
 from orchestra.io.sparse import create_sparse
 from orchestra.machine import Drive, Machine
 from orchestra.machine._core import DEAD_SLOT, ZERO_PAGE
 from orchestra.machine.content import image_digest
 from orchestra.machine.delta import delta_tail, open_delta, write_delta
 from orchestra.machine.merkle import Tree, root_of
-from orchestra.machine.record import read_record, write_record
+from orchestra.machine.record import NAME, encode_record, read_record
 from orchestra.machine.verify import verify_folder
-from tests.guests import ledger_config, ready_ledger
+from tests.guests import ledger_config, ready_ledger, write_image
 
 
 def root_of_machine(machine):
@@ -40,7 +41,9 @@ def drive(tmp_path):
 def sound(tmp_path_factory):
     """A snapshot of two deltas, an ELF and a drive, with digests of the images and the root."""
     folder = tmp_path_factory.mktemp("verify")
-    config = ledger_config(drives=(Drive(name="disk", path=drive(folder)),))
+    config = ledger_config(
+        write_image(folder / "image"), drives=(Drive(name="disk", path=drive(folder)),)
+    )
     with Machine.create(config) as machine:
         machine.run()
         for number in range(64):
@@ -55,7 +58,7 @@ def sound(tmp_path_factory):
         for image in record.images
     )
     record = msgspec.structs.replace(record, images=images, root=root)
-    write_record(folder / "second", record, new=False)
+    (folder / "second" / NAME).write_bytes(encode_record(record))
     return folder / "second"
 
 
@@ -81,7 +84,8 @@ def flip(path, place, mask=1):
 
 
 def change_record(folder, **changes):
-    write_record(folder, msgspec.structs.replace(read_record(folder), **changes), new=False)
+    record = msgspec.structs.replace(read_record(folder), **changes)
+    (folder / NAME).write_bytes(encode_record(record))
 
 
 def newest(folder):
@@ -177,7 +181,7 @@ def test_progress_may_end_it(sound):
 def test_a_file_that_cannot_be_read_to_its_end_is_named_with_the_offset(copy):
     path, state = newest(copy), state_of(copy)
     path.unlink()
-    write_delta(path, range(0x80000, 0x80000 + 600), bytes(600) * 4096, state)
+    write_delta(AT_CWD, str(path), range(0x80000, 0x80000 + 600), bytes(600) * 4096, state)
 
     seen = []
     verify_folder(copy, progress=lambda done, total: seen.append(done))
@@ -216,7 +220,7 @@ def test_two_pages_that_changed_places_are_found(copy):
 def test_many_changed_pages_are_counted(tmp_path, copy):
     path, state = newest(copy), state_of(copy)
     path.unlink()
-    write_delta(path, range(0x80000, 0x80000 + 100), bytes(100) * 4096, state)
+    write_delta(AT_CWD, str(path), range(0x80000, 0x80000 + 100), bytes(100) * 4096, state)
     change_record(copy, root=None)
     for slot in range(100):
         flip(path, 4096 * (1 + slot))
@@ -226,13 +230,12 @@ def test_many_changed_pages_are_counted(tmp_path, copy):
 
 
 def state_of(folder):
-    layout = [range(1, 1 << 52)]
-    delta = open_delta(newest(folder), is_memory=layout)
+    delta = open_delta(AT_CWD, str(newest(folder)), str(newest(folder)), (1, 1 << 52))
     delta.mapping.close()
     return delta.state
 
 
-@pytest.mark.parametrize("name", ["program.elf", "disk.img"])
+@pytest.mark.parametrize("name", ["images0.img", "disk.img"])
 def test_a_changed_image_is_found_by_its_digest(copy, name):
     flip(copy / name, 100)
     flaw = flaw_of(copy)
@@ -253,7 +256,7 @@ def test_a_changed_image_without_a_digest_is_found_by_the_root(copy):
 
 
 @pytest.mark.parametrize("change", ["missing", "shorter", "longer", "symlink", "fifo", "folder"])
-@pytest.mark.parametrize("which", ["program.elf", "disk.img", "newest"])
+@pytest.mark.parametrize("which", ["images0.img", "disk.img", "newest"])
 def test_a_file_of_another_kind_or_length_is_named(copy, tmp_path, which, change):
     path = newest(copy) if which == "newest" else copy / which
     size = path.stat().st_size
@@ -295,11 +298,11 @@ def test_other_deltas_than_those_that_were_stored_are_found(copy, order):
 
 def test_several_flaws_are_all_named(copy):
     flip(newest(copy), 4096)
-    flip(copy / "program.elf", 100)
+    flip(copy / "images0.img", 100)
     (copy / "disk.img").unlink()
     assert {flaw.path.name for flaw in verify_folder(copy).flaws} == {
         newest(copy).name,
-        "program.elf",
+        "images0.img",
         "disk.img",
     }
 
@@ -328,7 +331,7 @@ def test_slots_that_are_superseded_or_zeros_are_not_compared(tmp_path, copy):
     path, state = newest(copy), state_of(copy)
     path.unlink()
     index = [0x80000, DEAD_SLOT, 0x80001 | ZERO_PAGE, 0x80002]
-    write_delta(path, index, b"a" * 4096 + b"b" * 4096 + b"c" * 4096, state)
+    write_delta(AT_CWD, str(path), index, b"a" * 4096 + b"b" * 4096 + b"c" * 4096, state)
     change_record(copy, root=None)
     flip(path, 8192)
     report = verify_folder(copy)
@@ -356,7 +359,7 @@ def test_a_delta_without_page_checksums_opens_and_is_said_to_have_none(copy):
 def test_a_page_twice_in_an_index_is_refused(copy):
     path, state = newest(copy), state_of(copy)
     path.unlink()
-    write_delta(path, [0x80000, 0x80000], bytes(8192), state)
+    write_delta(AT_CWD, str(path), [0x80000, 0x80000], bytes(8192), state)
     assert flaw_of(copy).field == "index"
 
 
@@ -371,7 +374,7 @@ def test_checksums_of_another_length_are_refused(copy):
 
 def test_changed_page_checksums_are_found_and_do_not_matter_to_a_machine(copy):
     path = newest(copy)
-    delta = open_delta(path, is_memory=[range(1 << 40)])
+    delta = open_delta(AT_CWD, str(path), str(path), (0, 1 << 40))
     delta.mapping.close()
     flip(path, delta.checksum_place.start)
     assert flaw_of(copy).field == "checksum of page checksums"

@@ -1,5 +1,5 @@
-/* arena.c: storage that grows in doubling chunks, anonymous or in one file, at the request of another
- * extension. */
+/* arena.c: storage that grows in doubling chunks, in memory, in one file, or first in memory and then in the
+ * file, at the request of another extension. */
 #include "io.h"
 
 #include <errno.h>
@@ -29,13 +29,14 @@ struct io_arena {
     uint64_t first_offset;
     uint64_t file_length;
     uint64_t next_length;
+    uint64_t anonymous; // the first bytes that stay in memory until io_arena_fill
     int finished;
     _Atomic uint64_t length;
     _Atomic(struct chunk *) first;
     struct chunk *last;
 };
 
-struct io_arena *io_arena_new(int fd, uint64_t first_offset, uint64_t owner) {
+struct io_arena *io_arena_new(int fd, uint64_t first_offset, uint64_t owner, uint64_t anonymous) {
     struct io_arena *arena = calloc(1, sizeof *arena);
     if (arena == NULL) return NULL;
     arena->fd = fd;
@@ -43,6 +44,7 @@ struct io_arena *io_arena_new(int fd, uint64_t first_offset, uint64_t owner) {
     arena->owner = owner;
     arena->first_offset = first_offset;
     arena->next_length = FIRST_CHUNK;
+    arena->anonymous = fd < 0 ? UINT64_MAX : anonymous;
     return arena;
 }
 
@@ -63,13 +65,23 @@ void io_arena_free(struct io_arena *arena) {
     int gone = gone_with_fork(arena);
     for (struct chunk *chunk = first_chunk(arena), *next; chunk != NULL; chunk = next) {
         next = next_chunk(chunk);
-        if (gone)
+        if (chunk->map.slot < 0)
+            free((void *)chunk->map.address);
+        else if (gone)
             io_map_forget(&chunk->map);
         else
             io_unmap(&chunk->map);
         free(chunk);
     }
     free(arena);
+}
+
+/* Warm memory: a machine that is opened and closed again and again faults no page in. */
+static int take_from_heap(struct io_map *map, uint64_t length) {
+    void *memory = aligned_alloc(PAGE, length);
+    if (memory == NULL) return -ENOMEM;
+    *map = (struct io_map){.address = (uintptr_t)memory, .length = length, .slot = -1};
+    return 0;
 }
 
 static int map_in_file(struct io_arena *arena, struct chunk *chunk, uint64_t length) {
@@ -98,7 +110,8 @@ void *io_arena_grow(void *context, uint64_t wanted, uint64_t *got) {
     struct chunk *chunk = calloc(1, sizeof *chunk);
     if (chunk == NULL) return NULL;
     chunk->file_offset = arena->first_offset + io_arena_length(arena);
-    int result = arena->fd < 0 ? io_map_anonymous(&chunk->map, length) : map_in_file(arena, chunk, length);
+    int in_file = io_arena_length(arena) + length > arena->anonymous;
+    int result = in_file ? map_in_file(arena, chunk, length) : take_from_heap(&chunk->map, length);
     if (result != 0) {
         free(chunk);
         return NULL;
@@ -126,6 +139,26 @@ void io_arena_touch(void *argument) {
             volatile unsigned char *byte = (unsigned char *)chunk->map.address + offset;
             *byte = *byte;
         }
+}
+
+/* Is any of it in the file? */
+int io_arena_spilled(const struct io_arena *arena) {
+    return arena->last != NULL && io_arena_length(arena) > arena->anonymous;
+}
+
+/* Writes what is in memory to where it belongs in the file. */
+int io_arena_fill(struct io_arena *arena) {
+    for (struct chunk *chunk = first_chunk(arena); chunk != NULL; chunk = next_chunk(chunk)) {
+        const char *from = (const char *)chunk->map.address;
+        uint64_t left = chunk->map.slot < 0 ? chunk->map.length : 0, offset = chunk->file_offset;
+        while (left > 0) {
+            ssize_t written = pwrite(arena->fd, from, left, (off_t)offset);
+            if (written < 0 && errno == EINTR) continue;
+            if (written < 0) return -errno;
+            from += written, offset += (uint64_t)written, left -= (uint64_t)written;
+        }
+    }
+    return 0;
 }
 
 /* Ends the file at byte `file_length`; the arena grows no more. */

@@ -1,20 +1,124 @@
-/* folder.c: what Python does not offer: rename without replacing, holes in files. */
+/* folder.c: names in a folder: files opened, made whole and linked there, and a rename that replaces nothing. */
 #define _GNU_SOURCE
 #include "io.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #ifndef RENAME_NOREPLACE
 #    define RENAME_NOREPLACE 1u
 #endif
 
+#ifndef RENAME_EXCHANGE
+#    define RENAME_EXCHANGE 2u
+#endif
+
+static void say_file(const struct stat *status, struct io_file *file) {
+    file->device = (uint64_t)status->st_dev;
+    file->inode = (uint64_t)status->st_ino;
+    file->length = (uint64_t)status->st_size;
+    file->allocated = (uint64_t)status->st_blocks * 512;
+    file->modified_ns = (int64_t)status->st_mtim.tv_sec * 1000000000 + status->st_mtim.tv_nsec;
+    file->mode = (uint32_t)status->st_mode;
+}
+
+/* A descriptor of what is there, whatever it is but a symbolic link, and what that is. */
+int io_open(int folder, const char *name, int writable, struct io_file *file) {
+    int fd = openat(folder, name,
+                    (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    struct stat status;
+    if (fd < 0) return -errno;
+    if (fstat(fd, &status) != 0) {
+        int error = errno;
+        close(fd);
+        return -error;
+    }
+    say_file(&status, file);
+    return fd;
+}
+
+static int write_all(int fd, struct iovec *parts, int count) {
+    while (count > 0) {
+        ssize_t written = writev(fd, parts, count);
+        if (written < 0 && errno == EINTR) continue;
+        if (written < 0) return -errno;
+        for (; count > 0 && (size_t)written >= parts->iov_len; parts++, count--)
+            written -= (ssize_t)parts->iov_len;
+        if (count > 0) {
+            parts->iov_base = (char *)parts->iov_base + written;
+            parts->iov_len -= (size_t)written;
+        }
+    }
+    return 0;
+}
+
+/* A new file of up to three parts, all of them or none. */
+int io_write_new(int folder, const char *name, const char *first, uint64_t first_length, const char *second,
+                 uint64_t second_length, const char *third, uint64_t third_length, uint32_t mode,
+                 struct io_file *file) {
+    struct iovec vector[] = {
+        {(void *)first, first_length}, {(void *)second, second_length}, {(void *)third, third_length}};
+    struct stat status;
+    int fd = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, (mode_t)mode);
+    if (fd < 0) return -errno;
+    int result = write_all(fd, vector, 3);
+    if (result == 0 && fstat(fd, &status) != 0) result = -errno;
+    if (close(fd) != 0 && result == 0) result = -errno;
+    if (result == 0)
+        say_file(&status, file);
+    else
+        unlinkat(folder, name, 0);
+    return result;
+}
+
+/* Another name for the file at `source`, and which file that was. */
+int io_link(const char *source, int folder, const char *name, struct io_file *file) {
+    struct stat status;
+    if (linkat(AT_FDCWD, source, folder, name, 0) != 0) return -errno;
+    if (fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) != 0) return -errno;
+    say_file(&status, file);
+    return 0;
+}
+
 /* By number, because a wheel's oldest glibc (2.17) has no renameat2. */
-int io_rename_new(const char *source, const char *target) {
-    return syscall(SYS_renameat2, AT_FDCWD, source, AT_FDCWD, target, RENAME_NOREPLACE) == 0 ? 0 : -errno;
+static int rename_flags(int folder, const char *source, const char *target, unsigned flags) {
+    return syscall(SYS_renameat2, folder, source, folder, target, flags) == 0 ? 0 : -errno;
+}
+
+/* A new folder that is built under another name: open, and locked against those who sweep. */
+int io_draft(const char *path) {
+    int error;
+    if (mkdir(path, 0777) != 0) return -errno;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECTORY);
+    if (fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) == 0) return fd;
+    error = errno;
+    if (fd >= 0) close(fd);
+    rmdir(path);
+    return -error;
+}
+
+/* It is unlocked, not by closing it alone, which would leave the lock to a copy in a process that is being
+   spawned; and gets its name, in the place of nothing. */
+int io_draft_end(int fd, const char *path, const char *target) {
+    flock(fd, LOCK_UN);
+    close(fd);
+    return target == NULL ? 0 : rename_flags(AT_FDCWD, path, target, RENAME_NOREPLACE);
+}
+
+/* `source` takes the place of `target` in one step, and what was there is deleted. An exchange first: a plain
+   rename over a file makes ext4 allocate the new one's blocks at once (mount option auto_da_alloc), which costs
+   more than all the rest; who wants that wants fsync, too. */
+int io_replace(int folder, const char *source, const char *target) {
+    if (rename_flags(folder, source, target, RENAME_EXCHANGE) == 0)
+        return unlinkat(folder, source, 0) == 0 ? 0 : -errno;
+    return renameat(folder, source, folder, target) == 0 ? 0 : -errno;
 }
 
 /* The part then reads as zeros and occupies no blocks. */

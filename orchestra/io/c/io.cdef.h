@@ -25,6 +25,15 @@ struct io_chunk {
     uint64_t file_offset;
 };
 
+struct io_file {
+    uint64_t device;
+    uint64_t inode;
+    uint64_t length;
+    uint64_t allocated;
+    int64_t modified_ns;
+    uint32_t mode;
+};
+
 struct io_arena;
 
 uint64_t io_region_count(void);
@@ -46,14 +55,23 @@ struct io_executable {
 
 int io_executable_map(struct io_executable *map, uint64_t length);
 
-struct io_arena *io_arena_new(int fd, uint64_t first_offset, uint64_t owner);
+struct io_arena *io_arena_new(int fd, uint64_t first_offset, uint64_t owner, uint64_t anonymous);
 void io_arena_free(struct io_arena *arena);
 void *io_arena_grow(void *context, uint64_t wanted, uint64_t *got);
 int io_arena_reserve(struct io_arena *arena, uint64_t length);
 void io_arena_touch(void *arena);
+int io_arena_spilled(const struct io_arena *arena);
+int io_arena_fill(struct io_arena *arena);
 int io_arena_finish(struct io_arena *arena, uint64_t file_length);
 uint64_t io_arena_length(const struct io_arena *arena);
 uint64_t io_arena_chunks(const struct io_arena *arena, struct io_chunk *chunks, uint64_t room);
 
-int io_rename_new(const char *source, const char *target);
+int io_open(int folder, const char *name, int writable, struct io_file *file);
+int io_write_new(int folder, const char *name, const char *first, uint64_t first_length, const char *second,
+                 uint64_t second_length, const char *third, uint64_t third_length, uint32_t mode,
+                 struct io_file *file);
+int io_link(const char *source, int folder, const char *name, struct io_file *file);
+int io_draft(const char *path);
+int io_draft_end(int fd, const char *path, const char *target);
+int io_replace(int folder, const char *source, const char *target);
 int io_punch(int fd, uint64_t offset, uint64_t length);

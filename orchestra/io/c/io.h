@@ -40,7 +40,7 @@ int io_fault_install(void);
 int io_guarded(uintptr_t function, uintptr_t argument, struct io_fault *fault);
 void io_copy(void *argument);
 
-// map.c: files and anonymous memory in our address space.
+// map.c: files in our address space.
 
 enum io_map_mode { IO_MAP_READ, IO_MAP_PRIVATE, IO_MAP_SHARED };
 
@@ -51,7 +51,6 @@ struct io_map {
 };
 
 int io_map_file(struct io_map *map, int fd, uint64_t offset, uint64_t length, int mode, uint64_t owner);
-int io_map_anonymous(struct io_map *map, uint64_t length);
 void io_unmap(struct io_map *map);
 void io_map_forget(struct io_map *map);
 
@@ -75,18 +74,36 @@ struct io_chunk {
 };
 
 struct io_arena;
-struct io_arena *io_arena_new(int fd, uint64_t first_offset, uint64_t owner);
+struct io_arena *io_arena_new(int fd, uint64_t first_offset, uint64_t owner, uint64_t anonymous);
 void io_arena_free(struct io_arena *arena);
 void *io_arena_grow(void *context, uint64_t wanted, uint64_t *got);
 int io_arena_reserve(struct io_arena *arena, uint64_t length);
 void io_arena_touch(void *arena);
+int io_arena_spilled(const struct io_arena *arena);
+int io_arena_fill(struct io_arena *arena);
 int io_arena_finish(struct io_arena *arena, uint64_t file_length);
 uint64_t io_arena_length(const struct io_arena *arena);
 uint64_t io_arena_chunks(const struct io_arena *arena, struct io_chunk *chunks, uint64_t room);
 
-// folder.c
+// folder.c: names in a folder, given by its descriptor; AT_FDCWD and paths will do, too.
 
-int io_rename_new(const char *source, const char *target);
+struct io_file {
+    uint64_t device;
+    uint64_t inode;
+    uint64_t length;
+    uint64_t allocated; // bytes of disk
+    int64_t modified_ns;
+    uint32_t mode; // as in stat(2)
+};
+
+int io_open(int folder, const char *name, int writable, struct io_file *file);
+int io_write_new(int folder, const char *name, const char *first, uint64_t first_length, const char *second,
+                 uint64_t second_length, const char *third, uint64_t third_length, uint32_t mode,
+                 struct io_file *file);
+int io_link(const char *source, int folder, const char *name, struct io_file *file);
+int io_draft(const char *path);
+int io_draft_end(int fd, const char *path, const char *target);
+int io_replace(int folder, const char *source, const char *target);
 int io_punch(int fd, uint64_t offset, uint64_t length);
 
 #endif

@@ -1,4 +1,4 @@
-/* map.c: files and anonymous memory in our address space, files known to the registry of regions. */
+/* map.c: files in our address space, known to the registry of regions. */
 #include "io.h"
 
 #include <errno.h>
@@ -33,14 +33,6 @@ int io_map_file(struct io_map *map, int fd, uint64_t offset, uint64_t length, in
     if (map->slot >= 0) return 0;
     munmap(base, length + before);
     return (int)map->slot;
-}
-
-int io_map_anonymous(struct io_map *map, uint64_t length) {
-    void *base =
-        mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (base == MAP_FAILED) return -errno;
-    *map = (struct io_map){.address = (uintptr_t)base, .length = length, .slot = -1};
-    return 0;
 }
 
 void io_unmap(struct io_map *map) {

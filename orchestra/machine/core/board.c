@@ -15,6 +15,24 @@ board *board_new(const decoder *d, uint64_t cycles_per_tick, uint32_t devices, u
     return b;
 }
 
+// A board like another that no machine was made on, with the same ranges and devices, but no extents yet.
+board *board_like(const board *other) {
+    board *b = malloc(sizeof *b);
+    memory_range *ranges = malloc((other->range_count + 1) * sizeof *ranges);
+    if (!b || !ranges) {
+        free(b);
+        free(ranges);
+        return NULL;
+    }
+    *b = *other;
+    if (other->range_count) memcpy(ranges, other->ranges, other->range_count * sizeof *ranges);
+    b->references = 1;
+    b->ranges = ranges;
+    b->extents = NULL;
+    b->extent_count = 0;
+    return b;
+}
+
 // Ranges and extents are added in ascending order, before the first machine is made.
 bool board_add_range(board *b, uint64_t start, uint64_t length, uint32_t flags) {
     memory_range *ranges = realloc(b->ranges, (b->range_count + 1) * sizeof *ranges);

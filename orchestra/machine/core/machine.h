@@ -662,7 +662,8 @@ bool system_operation(machine *m, const operation *d, unsigned opcode, uint64_t 
 
 typedef struct {
     machine *machine;
-    uint64_t until;
+    uint64_t until;  // out: where it was to end at most
+    uint64_t cycles; // that it may run, at most
     uint32_t console_bytes;  // stop when this much output waits
     uint32_t console_length; // out: how much waits
     int stop;                // out
@@ -736,10 +737,10 @@ typedef struct {
 } collect_call;
 
 typedef struct {
-    const uint64_t *addresses;
+    machine *machine;
+    uint64_t *pages; // out: bit 63 is set in those of zeros, which are left out
     uint64_t count;
     uint8_t *bytes;   // room for all of them
-    uint8_t *zero;    // out: which were left out
     uint64_t written; // out: bytes
 } gather_call;
 
@@ -749,7 +750,6 @@ void machine_trace(trace_call *call);
 void machine_seal(seal_call *call);
 void machine_adopt(adopt_call *call);
 void machine_collapse(machine *m);
-void machine_addresses(machine *m, const uint64_t *pages, uint64_t *addresses, uint64_t count);
 void machine_rollback(machine *m); // may fault if memory is in place
 void machine_access(access_call *call);
 void machine_serve(serve_call *call);
@@ -778,6 +778,7 @@ void machine_cool(machine *m);
 bool sanitized(void);
 board *board_new(const decoder *d, uint64_t cycles_per_tick, uint32_t devices, uint64_t watched,
                  uint64_t watched_fromhost);
+board *board_like(const board *other);
 bool board_add_range(board *b, uint64_t start, uint64_t length, uint32_t flags);
 bool board_add_extent(board *b, uint64_t start, uint64_t length, uintptr_t host, uint32_t flags);
 void board_set_virtio(board *b, uint32_t slot, uint32_t kind, uint64_t start, uint64_t length,
@@ -785,6 +786,8 @@ void board_set_virtio(board *b, uint32_t slot, uint32_t kind, uint64_t start, ui
 void board_set_cache(board *b, codecache *cache);
 layer *layer_new(board *b, layer *parent, const uint8_t *initial);
 bool layer_add_pages(layer *l, const uint64_t *pages, uintptr_t first_host, uint64_t count);
+void page_checksums(const uint8_t *pages, uint64_t count, uint32_t *sums, bool by_hand);
+uint32_t state_used(const state *s);
 uint64_t index_check(const uint64_t *pages, uint64_t count, const uint64_t *bounds, uint64_t ranges,
                      uint64_t *slots);
 void layer_set_stored(layer *l);

@@ -440,11 +440,6 @@ void machine_collapse(machine *m) {
     }
 }
 
-// Where the content of these pages is.
-void machine_addresses(machine *m, const uint64_t *pages, uint64_t *addresses, uint64_t count) {
-    for (uint64_t i = 0; i < count; i++) addresses[i] = (uint64_t)(uintptr_t)memory_peek(m, pages[i]);
-}
-
 // Pages that differ from the newest stored layer, and where they are.
 uint64_t machine_unstored(machine *m, uint64_t *pages, uint64_t capacity) {
     memory *mem = &m->memory;
@@ -515,14 +510,16 @@ void machine_collect_pages(collect_call *call) {
     call->cursor = page;
 }
 
-// Copy the pages at these addresses one after the other, leaving out those that are all zeros.
+// Copy these pages one after the other, leaving out those that are all zeros.
 void machine_gather_pages(gather_call *call) {
     uint8_t *to = call->bytes;
     for (uint64_t i = 0; i < call->count; i++) {
-        memcpy(to, (const void *)(uintptr_t)call->addresses[i],
-               PAGE_BYTES); // may fault, the test below cannot
-        call->zero[i] = !memcmp(to, zero_page, PAGE_BYTES);
-        if (!call->zero[i]) to += PAGE_BYTES;
+        const uint8_t *host = memory_peek(call->machine, call->pages[i]);
+        memcpy(to, host, PAGE_BYTES); // may fault, the test below cannot
+        if (memcmp(to, zero_page, PAGE_BYTES))
+            to += PAGE_BYTES;
+        else
+            call->pages[i] |= 1ull << 63;
     }
     call->written = (uint64_t)(to - call->bytes);
 }

@@ -47,7 +47,8 @@ void machine_serve(serve_call *call) {
         machine_answer(m, call->fromhost);
         call->fresh = false;
     }
-    run_call run = {.machine = m, .until = call->until, .console_bytes = call->console_bytes};
+    run_call run = {
+        .machine = m, .until = call->until, .cycles = ~0ull, .console_bytes = call->console_bytes};
     do machine_run(&run);
     while (run.stop == STOP_YIELDED && keep(call));
     call->stop = run.stop;

@@ -695,6 +695,8 @@ void machine_run(run_call *call) {
     m->limit = m->s.cycle;
     m->budget = 0;
     m->console_limit = call->console_bytes;
+    uint64_t left = ~0ull - m->s.cycle, end = m->s.cycle + (call->cycles < left ? call->cycles : left);
+    if (end < call->until) call->until = end;
     codecache_enter(m);
     run_begins(m);
     call->stop = run(m, call->until);

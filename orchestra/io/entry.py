@@ -1,0 +1,108 @@
+"""One name in a folder: a file opened, made whole, linked or replaced, and which file it is."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from orchestra.errors import BadImage
+
+from ._os import FileFacts, link_new, open_entry, replace, write_entry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+__all__ = [
+    "FileFacts",
+    "Identity",
+    "facts_of",
+    "identity_of",
+    "link_new",
+    "open_file",
+    "read_file",
+    "replace",
+    "sync_entries",
+    "write_new",
+]
+
+Identity: TypeAlias = tuple[int, int, int, int]
+
+AT_CWD: Final = -100  # for a folder's descriptor: names are paths (openat(2), AT_FDCWD)
+STAT_BLOCK_BYTES: Final = 512  # what st_blocks counts, on every file system (stat(2))
+_NO_FILE: Final = {errno.ENOENT, errno.ENOTDIR, errno.ENXIO}
+
+
+def identity_of(file: Path | str | int) -> Identity:
+    """Say which file has this name or descriptor: device, inode, length and time of last change.
+
+    The last two because a new file often gets the inode of one that was deleted.
+    """
+    if isinstance(file, int):
+        return facts_of(file).identity
+    status = os.lstat(file)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def facts_of(fd: int) -> FileFacts:
+    """Say what a descriptor opened."""
+    status = os.fstat(fd)
+    length, allocated = status.st_size, status.st_blocks * STAT_BLOCK_BYTES
+    inode, device = status.st_ino, status.st_dev
+    return FileFacts(device, inode, length, allocated, status.st_mtime_ns, status.st_mode)
+
+
+def open_file(
+    folder: int, name: str, path: str, *, writable: bool = False
+) -> tuple[int, FileFacts]:
+    """Open the regular file `name` of an open folder; `path` is what errors call it.
+
+    Never waits for the other end of a pipe. Raises BadImage for anything else, also for a symlink,
+    and FileNotFoundError.
+    """
+    try:
+        fd, facts = open_entry(folder, name, writable=writable)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise BadImage(path, "type", "a symlink", "a regular file in this folder") from None
+        if error.errno in _NO_FILE:
+            raise FileNotFoundError(error.errno, os.strerror(error.errno), path) from None
+        error.filename = path
+        raise
+    if facts.mode & 0o170000 != stat.S_IFREG:
+        os.close(fd)
+        raise BadImage(path, "type", stat.filemode(facts.mode), "a regular file in this folder")
+    return fd, facts
+
+
+def read_file(folder: int, name: str, path: str, most_bytes: int) -> bytes:
+    """Read a whole file of an open folder; BadImage when it is longer than `most_bytes`."""
+    fd, facts = open_file(folder, name, path)
+    try:
+        if facts.length > most_bytes:
+            raise BadImage(path, "length", facts.length, f"at most {most_bytes} bytes")
+        return os.pread(fd, facts.length, 0)
+    finally:
+        os.close(fd)
+
+
+def write_new(
+    folder: int, name: str, parts: Sequence[bytes | bytearray], mode: int = 0o666
+) -> Identity:
+    """Write a new file of up to three parts, all of them or none of it, in an open folder.
+
+    FileExistsError when there is one already.
+    """
+    return write_entry(folder, name, parts, mode)
+
+
+def sync_entries(folder: int, names: Iterable[str]) -> None:
+    """Bring files of an open folder to the disk (fsync)."""
+    for name in names:
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

@@ -1,0 +1,163 @@
+"""The open top of a backing machine: where its new pages go, and what a dead writer leaves to say.
+
+The file `top` is there while a machine runs in its folder. Its first page names the last snapshots
+that were published of it, for the folder itself is as it was when it was opened until it is closed.
+The first MiB of new pages stays in memory: storing writes it faster than the file system maps it.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import msgspec
+
+from orchestra.errors import BadImage, MachineTorn
+from orchestra.io import folder as io_folder
+from orchestra.io.arena import Arena
+from orchestra.io.entry import AT_CWD, open_file
+
+from ._core import PAGE_BYTES
+from .layout import plan_layout
+from .record import read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from .record import Record
+
+__all__ = ["TOP", "Published", "Top", "is_torn", "settle_torn", "sweep"]
+
+TOP = "top"
+ANONYMOUS_BYTES = 1 << 20
+
+
+class Published(NamedTuple):
+    """A snapshot: its path, the id of its record, and its cycle."""
+
+    path: str
+    id: str
+    cycle: int
+
+
+class _Note(msgspec.Struct):
+    """What the first page of a top says: which record it goes on from, and the last snapshots.
+
+    The `base` of one that says nothing, for its writer died early, is "".
+    """
+
+    base: str
+    published: list[Published]
+
+
+class Top:
+    """A top that is open; its arena is the core's.
+
+    With `reserve`, bytes of pages, it is in its file from the first page on.
+    """
+
+    def __init__(self, folder: str, base: str, published: list[Published], reserve: int) -> None:
+        self.path = f"{folder}/{TOP}"
+        self.arena = Arena.on_file(
+            *(self.path,),
+            first_offset=PAGE_BYTES,
+            anonymous_bytes=0 if reserve else ANONYMOUS_BYTES,
+        )
+        self._fd = self.arena.fileno()
+        self._note = _Note(base, published)
+        self._reserve = reserve
+
+    @property
+    def published(self) -> list[Published]:
+        """The last snapshots, the newest last."""
+        return self._note.published
+
+    def announce(self, snapshot: Published) -> None:
+        """Say where the machine is about to be published; the one before still counts."""
+        self._note.published = [*self._note.published[-1:], snapshot]
+        self.note()
+
+    def note(self) -> None:
+        """Write what there is to know; until then, who finds the top knows no more than that."""
+        note = msgspec.json.encode(self._note) + b"\0"
+        if len(note) <= PAGE_BYTES:  # else the paths are too long to be remembered
+            os.pwrite(self._fd, note, 0)
+
+    def reserve(self) -> None:
+        """Allocate what is to be reserved, once; OSError ENOSPC."""
+        if self._reserve:
+            self.arena.reserve(self._reserve + _index_room(self._reserve))
+            self._reserve = 0
+
+    def close(self) -> None:
+        """Take the file away; the arena lives on as long as something points into it."""
+        with suppress(FileNotFoundError):
+            os.unlink(self.path)
+
+
+def _index_room(length: int) -> int:
+    """Say how much a delta has behind this many bytes of pages, at most."""
+    return PAGE_BYTES + -(-length // PAGE_BYTES) * 12
+
+
+def settle_torn(
+    folder: str, fd: int, record: Record, torn: Literal["refuse", "discard"], *, writing: bool
+) -> None:
+    """Raise MachineTorn when a writer died in a folder that is open as `fd`, and locked.
+
+    With `torn="discard"`, or when it had sealed all that it did, the folder is as the record says,
+    and what the writer left is swept if we are to write here.
+    """
+    note = _read_top(folder, fd)
+    if note is None:
+        return
+    if note.base in ("", record.id):
+        drives = [item.name for item in plan_layout(record.config).memory if item.in_place]
+        if drives:  # written in place since the seal
+            lost = f"none here, for what was stored in its drive {drives[0]} cannot be undone"
+            raise MachineTorn(folder, lost, "open a snapshot that was made before")
+        if torn == "refuse":
+            raise MachineTorn(folder, _last_good(note, record))
+    if writing:
+        sweep(folder, fd, record.deltas)
+        os.unlink(TOP, dir_fd=fd)
+
+
+def is_torn(folder: str, record: Record, fd: int | None = None) -> bool:
+    """Whether a writer died in a folder, perhaps open as `fd`, before it had sealed what it did."""
+    note = _read_top(folder, fd)
+    return note is not None and note.base in ("", record.id)
+
+
+def _read_top(folder: str, fd: int | None) -> _Note | None:
+    """Read what a top says; None when there is none."""
+    path = f"{folder}/{TOP}"
+    try:
+        top, _ = open_file(AT_CWD, path, path) if fd is None else open_file(fd, TOP, path)
+    except FileNotFoundError:
+        return None
+    except BadImage:
+        return _Note("", [])
+    try:
+        return msgspec.json.decode(os.pread(top, PAGE_BYTES, 0).split(b"\0")[0], type=_Note)
+    except (msgspec.MsgspecError, OSError):
+        return _Note("", [])
+    finally:
+        os.close(top)
+
+
+def _last_good(note: _Note, record: Record) -> str:
+    for snapshot in reversed(note.published):
+        with suppress(OSError, BadImage):
+            if read_record(snapshot.path).id == snapshot.id:
+                return f"the snapshot {snapshot.path}, at cycle {snapshot.cycle}"
+    return f"its own, sealed at cycle {record.cycle}"
+
+
+def sweep(folder: str, fd: int, deltas: Collection[str]) -> None:
+    """Delete all deltas of an open folder but these, and what dead processes left half-built."""
+    io_folder.sweep(folder)
+    for name in os.listdir(fd):
+        if name.endswith(".delta") and name not in deltas:
+            os.unlink(name, dir_fd=fd)
