@@ -69,8 +69,7 @@ class MachineTorn(OrchestraError):
         self,
         path: Path | str,
         last_good: str,
-        way: str = "open that, or this folder with torn='discard' (--discard-torn) to go back to "
-        "what it was when it was last closed",
+        way: str = "open with torn='discard' (--discard-torn) to go back to it",
     ) -> None:
         super().__init__(
             f"{path}: its writer died before sealing its pages; the last good state is "

@@ -16,7 +16,8 @@ from orchestra.machine.config import to_json
 from orchestra.machine.delta import HEADER
 from orchestra.machine.layout import Layout, plan_layout
 from orchestra.machine.record import NAME, Record, read_record
-from orchestra.machine.top import TOP, is_torn
+from orchestra.machine.top import TOP
+from orchestra.machine.torn import is_torn
 
 if TYPE_CHECKING:
     from pathlib import Path

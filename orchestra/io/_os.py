@@ -212,7 +212,7 @@ def write_entry(
 ) -> tuple[int, int, int, int]:
     """Write a new file of at most three parts (OSError EEXIST), or nothing; its identity."""
     file = ffi.new("struct io_file *")
-    first, second, third = (*parts, b"", b"")[:3]
+    first, second, third = (*parts, b"", b"", b"")[:3]
     views = [
         part if type(part) is bytes else ffi.from_buffer("char[]", part)
         for part in (first, second, third)

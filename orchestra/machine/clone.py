@@ -20,7 +20,7 @@ from orchestra.io.reflink import CloneResult, clone_file, link_file
 
 from .flatten import flattening
 from .record import NAME, encode_record, read_record
-from .top import settle_torn
+from .torn import settle_torn
 
 if TYPE_CHECKING:
     from .record import Record

@@ -15,7 +15,7 @@ from orchestra.io.sparse import allocated_bytes, write_at
 
 from .merged import Merged, delta_parts
 from .record import Record, read_record, replace_record
-from .top import settle_torn, sweep
+from .torn import settle_torn, sweep
 from .view import view_of_folder
 
 if TYPE_CHECKING:

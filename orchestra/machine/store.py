@@ -30,7 +30,8 @@ from .delta import delta_tail, survey_file, write_delta
 from .layout import DTB_START
 from .lineage import Image, Methods, Part, absorb, link_parts, next_name, parts_of
 from .record import NAME, Extent, ImageFile, Record, encode_record, replace_record
-from .top import Published, Top, sweep
+from .top import Published, Top
+from .torn import sweep
 from .view import scheme_of
 
 if TYPE_CHECKING:

@@ -9,25 +9,17 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-from orchestra.errors import BadImage, MachineTorn
-from orchestra.io import folder as io_folder
+from orchestra.errors import BadImage
 from orchestra.io.arena import Arena
 from orchestra.io.entry import AT_CWD, open_file
 
 from ._core import PAGE_BYTES
-from .layout import plan_layout
-from .record import read_record
 
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from .record import Record
-
-__all__ = ["TOP", "Published", "Top", "is_torn", "settle_torn", "sweep"]
+__all__ = ["TOP", "Note", "Published", "Top", "read_note"]
 
 TOP = "top"
 ANONYMOUS_BYTES = 1 << 20
@@ -41,7 +33,7 @@ class Published(NamedTuple):
     cycle: int
 
 
-class _Note(msgspec.Struct):
+class Note(msgspec.Struct):
     """What the first page of a top says: which record it goes on from, and the last snapshots.
 
     The `base` of one that says nothing, for its writer died early, is "".
@@ -65,7 +57,7 @@ class Top:
             anonymous_bytes=0 if reserve else ANONYMOUS_BYTES,
         )
         self._fd = self.arena.fileno()
-        self._note = _Note(base, published)
+        self._note = Note(base, published)
         self._reserve = reserve
 
     @property
@@ -101,63 +93,18 @@ def _index_room(length: int) -> int:
     return PAGE_BYTES + -(-length // PAGE_BYTES) * 12
 
 
-def settle_torn(
-    folder: str, fd: int, record: Record, torn: Literal["refuse", "discard"], *, writing: bool
-) -> None:
-    """Raise MachineTorn when a writer died in a folder that is open as `fd`, and locked.
-
-    With `torn="discard"`, or when it had sealed all that it did, the folder is as the record says,
-    and what the writer left is swept if we are to write here.
-    """
-    note = _read_top(folder, fd)
-    if note is None:
-        return
-    if note.base in ("", record.id):
-        drives = [item.name for item in plan_layout(record.config).memory if item.in_place]
-        if drives:  # written in place since the seal
-            lost = f"none here, for what was stored in its drive {drives[0]} cannot be undone"
-            raise MachineTorn(folder, lost, "open a snapshot that was made before")
-        if torn == "refuse":
-            raise MachineTorn(folder, _last_good(note, record))
-    if writing:
-        sweep(folder, fd, record.deltas)
-        os.unlink(TOP, dir_fd=fd)
-
-
-def is_torn(folder: str, record: Record, fd: int | None = None) -> bool:
-    """Whether a writer died in a folder, perhaps open as `fd`, before it had sealed what it did."""
-    note = _read_top(folder, fd)
-    return note is not None and note.base in ("", record.id)
-
-
-def _read_top(folder: str, fd: int | None) -> _Note | None:
-    """Read what a top says; None when there is none."""
+def read_note(folder: str, fd: int | None) -> Note | None:
+    """Read what the top of a folder, perhaps open as `fd`, says; None when there is none."""
     path = f"{folder}/{TOP}"
     try:
         top, _ = open_file(AT_CWD, path, path) if fd is None else open_file(fd, TOP, path)
     except FileNotFoundError:
         return None
     except BadImage:
-        return _Note("", [])
+        return Note("", [])
     try:
-        return msgspec.json.decode(os.pread(top, PAGE_BYTES, 0).split(b"\0")[0], type=_Note)
+        return msgspec.json.decode(os.pread(top, PAGE_BYTES, 0).split(b"\0")[0], type=Note)
     except (msgspec.MsgspecError, OSError):
-        return _Note("", [])
+        return Note("", [])
     finally:
         os.close(top)
-
-
-def _last_good(note: _Note, record: Record) -> str:
-    for snapshot in reversed(note.published):
-        with suppress(OSError, BadImage):
-            if read_record(snapshot.path).id == snapshot.id:
-                return f"the snapshot {snapshot.path}, at cycle {snapshot.cycle}"
-    return f"its own, sealed at cycle {record.cycle}"
-
-
-def sweep(folder: str, fd: int, deltas: Collection[str]) -> None:
-    """Delete all deltas of an open folder but these, and what dead processes left half-built."""
-    io_folder.sweep(folder)
-    for name in os.listdir(fd):
-        if name.endswith(".delta") and name not in deltas:
-            os.unlink(name, dir_fd=fd)

@@ -30,7 +30,7 @@ from .delta import Delta, open_delta
 from .flat import Flat, map_flat
 from .layout import DTB_START, Layout, Range, plan_layout
 from .record import NAME, Extent, ImageFile, Record, read_record
-from .top import settle_torn
+from .torn import settle_torn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -153,7 +153,7 @@ def _open_folder(
     try:
         fd = lock.fileno()
         record = read_record(folder, fd)
-        settle_torn(folder, fd, record, torn, writing=in_place)
+        record = settle_torn(folder, fd, record, torn, writing=in_place)
         return view_of_folder(folder, fd, record, [lock], in_place=in_place)
     except BaseException:
         lock.close()

@@ -80,6 +80,10 @@ class Disk:
             target.names[new] = folder.names[name]
             target.changed()
             return
+        elif what == "exchange":
+            target, new = self.find(second)
+            target.names[new], folder.names[name] = folder.names[name], target.names[new]
+            assert target is folder
         elif what == "rename":
             target, new = self.find(second)
             target.names[new] = folder.names.pop(name)

@@ -189,7 +189,7 @@ int renameat2(int from, const char *old, int to, const char *new, unsigned flags
     about_to_name(target);
     unsigned long inode = inode_of(AT_FDCWD, source);
     int result = (int)REAL(syscall)(SYS_renameat2, from, old, to, new, flags);
-    if (!result) happened("rename", inode, source, target);
+    if (!result) happened(flags & RENAME_EXCHANGE ? "exchange" : "rename", inode, source, target);
     return result;
 }
 int renameat(int from, const char *old, int to, const char *new) { return renameat2(from, old, to, new, 0); }
