@@ -23,6 +23,7 @@ __all__ = [
     "link_new",
     "open_file",
     "read_file",
+    "read_head",
     "replace",
     "sync_entries",
     "write_new",
@@ -84,6 +85,15 @@ def read_file(folder: int, name: str, path: str, most_bytes: int) -> bytes:
         if facts.length > most_bytes:
             raise BadImage(path, "length", facts.length, f"at most {most_bytes} bytes")
         return os.pread(fd, facts.length, 0)
+    finally:
+        os.close(fd)
+
+
+def read_head(folder: int, name: str, path: str, length: int) -> bytes:
+    """Read the first bytes of a file of an open folder."""
+    fd, _ = open_file(folder, name, path)
+    try:
+        return os.pread(fd, length, 0)
     finally:
         os.close(fd)
 

@@ -161,7 +161,7 @@ class Store:
         if self._top is not None:
             if self._top.arena.spilled:
                 sealed = self._seal(core, durable=durable)
-            self._top.announce(Published(path, record_id, core.cycle))
+            self._top.announce(Published(path, record_id, core.cycle), durable=durable)
         for flat in self._flats.values():
             if durable:
                 flat.sync()
@@ -213,7 +213,7 @@ class Store:
             if durable:  # also what was sealed before
                 sync_tree(Path(view.folder))
             if self._top is not None:
-                self._top.note()
+                self._top.note(durable=durable)
             nothing_new = parts[-1].identity in {part.identity for part in before}
             if not (nothing_new and self._link_record(fd, reproducible, durable=durable)):
                 images = [image.file for image in self._images]

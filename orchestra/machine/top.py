@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from orchestra.errors import BadImage
 from orchestra.io.arena import Arena
-from orchestra.io.entry import AT_CWD, open_file
+from orchestra.io.entry import AT_CWD, read_head
+from orchestra.io.folder import sync
 
 from ._core import PAGE_BYTES
 
@@ -36,11 +38,12 @@ class Published(NamedTuple):
 class Note(msgspec.Struct):
     """What the first page of a top says: which record it goes on from, and the last snapshots.
 
-    The `base` of one that says nothing, for its writer died early, is "".
+    The `base` of one that says nothing, for its writer died early, is "". `folder` is where it was.
     """
 
-    base: str
-    published: list[Published]
+    base: str = ""
+    published: list[Published] = []
+    folder: str = ""
 
 
 class Top:
@@ -57,7 +60,8 @@ class Top:
             anonymous_bytes=0 if reserve else ANONYMOUS_BYTES,
         )
         self._fd = self.arena.fileno()
-        self._note = Note(base, published)
+        self._is_durable = False  # its name
+        self._note = Note(base, published, folder)
         self._reserve = reserve
 
     @property
@@ -65,16 +69,21 @@ class Top:
         """The last snapshots, the newest last."""
         return self._note.published
 
-    def announce(self, snapshot: Published) -> None:
+    def announce(self, snapshot: Published, *, durable: bool) -> None:
         """Say where the machine is about to be published; the one before still counts."""
         self._note.published = [*self._note.published[-1:], snapshot]
-        self.note()
+        self.note(durable=durable)
 
-    def note(self) -> None:
+    def note(self, *, durable: bool) -> None:
         """Write what there is to know; until then, who finds the top knows no more than that."""
         note = msgspec.json.encode(self._note) + b"\0"
         if len(note) <= PAGE_BYTES:  # else the paths are too long to be remembered
             os.pwrite(self._fd, note, 0)
+        if durable:
+            os.fsync(self._fd)
+            if not self._is_durable:
+                sync(Path(self.path).parent)
+                self._is_durable = True
 
     def reserve(self) -> None:
         """Allocate what is to be reserved, once; OSError ENOSPC."""
@@ -97,14 +106,9 @@ def read_note(folder: str, fd: int | None) -> Note | None:
     """Read what the top of a folder, perhaps open as `fd`, says; None when there is none."""
     path = f"{folder}/{TOP}"
     try:
-        top, _ = open_file(AT_CWD, path, path) if fd is None else open_file(fd, TOP, path)
+        page = read_head(*((AT_CWD, path) if fd is None else (fd, TOP)), path, PAGE_BYTES)
+        return msgspec.json.decode(page.split(b"\0")[0], type=Note)
     except FileNotFoundError:
         return None
-    except BadImage:
-        return Note("", [])
-    try:
-        return msgspec.json.decode(os.pread(top, PAGE_BYTES, 0).split(b"\0")[0], type=Note)
-    except (msgspec.MsgspecError, OSError):
-        return Note("", [])
-    finally:
-        os.close(top)
+    except (BadImage, msgspec.MsgspecError, OSError):
+        return Note()

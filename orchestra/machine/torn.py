@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Literal
 
 from orchestra.errors import BadImage, MachineLocked, MachineTorn
 from orchestra.io import folder as io_folder
-from orchestra.io.entry import identity_of, link_new
+from orchestra.io.entry import AT_CWD, identity_of, link_new, read_head
 from orchestra.io.lock import try_lock
 from orchestra.io.reflink import cannot_link, clone_file
 
+from ._core import PAGE_BYTES
 from .layout import plan_layout
 from .record import read_record, replace_record
 from .top import TOP, read_note
@@ -53,7 +54,7 @@ def settle_torn(
         if drives:  # written in place since the seal
             lost = f"none here, for what was stored in its drive {drives[0]} cannot be undone"
             raise MachineTorn(folder, lost, "open a snapshot that was made before")
-        snapshot, lock = _last_published(note)
+        snapshot, lock = _last_published(folder, note)
         try:
             if torn == "refuse":
                 raise MachineTorn(folder, _describe(snapshot, record))
@@ -76,14 +77,19 @@ def sweep(folder: str, fd: int, deltas: Collection[str]) -> None:
             os.unlink(name, dir_fd=fd)
 
 
-def _last_published(note: Note) -> tuple[Published | None, Lock | None]:
-    """Find the newest snapshot that is as it was published, and keep it so by a lock."""
+def _last_published(folder: str, note: Note) -> tuple[Published | None, Lock | None]:
+    """Find the newest snapshot that is as it was published, and keep it so by a lock.
+
+    It is where it was, or still as far from the machine's folder as it was.
+    """
     for snapshot in reversed(note.published):
-        with suppress(OSError, BadImage, MachineLocked):
-            lock = try_lock(snapshot.path, "shared")
-            if read_record(snapshot.path, lock.fileno()).id == snapshot.id:
-                return snapshot, lock
-            lock.close()
+        way = os.path.relpath(snapshot.path, note.folder)
+        for path in (snapshot.path, os.path.normpath(os.path.join(folder, way))):
+            with suppress(OSError, BadImage, MachineLocked):
+                lock = try_lock(path, "shared")
+                if read_record(path, lock.fileno()).id == snapshot.id:
+                    return snapshot._replace(path=path), lock
+                lock.close()
     return None, None
 
 
@@ -93,13 +99,21 @@ def _describe(snapshot: Published | None, record: Record) -> str:
     return f"the snapshot {snapshot.path}, at cycle {snapshot.cycle}"
 
 
+def _is_same(source: str, target: str) -> bool:
+    """Whether two deltas are one file, or copies: their first pages have digests of the rest."""
+    if identity_of(source)[:2] == identity_of(target)[:2]:
+        return True
+    pages = [read_head(AT_CWD, path, path, PAGE_BYTES) for path in (source, target)]
+    return pages[0] == pages[1]
+
+
 def _adopt(folder: str, fd: int, record: Record, snapshot: Published) -> Record:
     """Bring a folder to the state of a snapshot of it: link its deltas, then replace the record."""
     newer = read_record(snapshot.path)
     for name in newer.deltas:
         source, target = f"{snapshot.path}/{name}", f"{folder}/{name}"
         if os.path.lexists(target):
-            if identity_of(source)[:2] == identity_of(target)[:2]:
+            if _is_same(source, target):
                 continue
             if name in record.deltas:  # the folder was compacted since: nobody's but ours
                 return record
