@@ -179,7 +179,6 @@ def test_compact_merges_layers_and_export_and_flatten_write_plain_files(orchestr
     digest = orchestra("info", app, "--json", "--digest").json["digest"]
     assert len(orchestra("info", app, "--json").json["deltas"]) > 1
     plain = orchestra("clone", app, tmp_path / "plain", "--flatten", "--json").json
-    assert sum(plain["methods"].values()) > 0
     assert (tmp_path / "plain" / "ram.img").stat().st_size == 64 << 20
     result = orchestra("export", app, "ram", tmp_path / "ram.bin", "--json").json
     assert result["cycle"] == plain["cycle"]

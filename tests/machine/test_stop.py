@@ -1,7 +1,5 @@
 """Stops are values."""
 
-import dataclasses
-
 import pytest
 
 from orchestra.machine.stop import (
@@ -30,7 +28,7 @@ def test_every_stop_carries_its_cycle(stop):
 
 @pytest.mark.parametrize("stop", STOPS)
 def test_a_stop_cannot_be_changed(stop):
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         stop.cycle = 8
 
 

@@ -116,8 +116,8 @@ int io_draft_end(int fd, const char *path, const char *target) {
    rename over a file makes ext4 allocate the new one's blocks at once (mount option auto_da_alloc), which costs
    more than all the rest; who wants that wants fsync, too. */
 int io_replace(int folder, const char *source, const char *target) {
-    if (rename_flags(folder, source, target, RENAME_EXCHANGE) == 0)
-        return unlinkat(folder, source, 0) == 0 ? 0 : -errno;
+    if (rename_flags(folder, source, target, RENAME_EXCHANGE) == 0) // some in user space rename all the same
+        return unlinkat(folder, source, 0) == 0 || errno == ENOENT ? 0 : -errno;
     return renameat(folder, source, folder, target) == 0 ? 0 : -errno;
 }
 
