@@ -11,6 +11,7 @@ from orchestra.cli.facts import Facts, look_at
 from orchestra.cli.options import (
     Bootargs,
     Config,
+    CopyImages,
     CyclesPerTick,
     Directory,
     DiscardTorn,
@@ -85,12 +86,15 @@ def create(
     cycles_per_tick: CyclesPerTick = None,
     seed: Seed = None,
     durable: Durable = False,
+    copy_images: CopyImages = False,
     json: Json = False,
 ) -> None:
     """Make a machine: a folder with all that it needs, at cycle 0.
 
-    Files are shared with it by reflinks where the file system can, else copied without their holes.
-    A drive that is ,shared is a file in the folder that the guest writes in place.
+    Files are shared with it by reflinks where the file system can, else by hard links: then do not
+    write into them afterwards, which opening the folder would tell. With --copy-images, and across
+    file systems, they are copied without their holes. A drive that is ,shared is a file in the
+    folder that the guest writes in place.
     """
     made = build_config(
         MachineOptions(
@@ -106,7 +110,8 @@ def create(
             seed=seed,
         )
     )
-    Machine.create(made, directory, storage="memory", durable=durable).close()
+    links = not copy_images
+    Machine.create(made, directory, storage="memory", durable=durable, link_images=links).close()
     report_created(directory, json=json)
 
 

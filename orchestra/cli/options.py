@@ -24,6 +24,7 @@ from orchestra.machine.request import Limits
 __all__ = [
     "Bootargs",
     "Config",
+    "CopyImages",
     "CyclesPerTick",
     "Directory",
     "DiscardTorn",
@@ -93,6 +94,10 @@ Reserve = Annotated[
         "--reserve",
         metavar="SIZE",
     ),
+]
+CopyImages = Annotated[
+    bool,
+    _option("Copy files that cannot be reflinked, rather than hard-link them.", "--copy-images"),
 ]
 Hex = Annotated[bool, _option("Arguments and answers are bytes in hexadecimal.", "--hex")]
 

@@ -43,7 +43,7 @@ _CANNOT: Final = {
     errno.EXDEV,
 }
 _CANNOT_LINK: Final = {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
-_without_reflink: Final[set[int]] = set()  # devices of file systems that have refused it
+_without_reflink: Final[set[tuple[int, int]]] = set()  # file systems that have refused it
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def import_file(source: Path | str, target: Path | str, *, link: bool) -> CloneR
 
     With a link, which `link` allows, whoever writes to `source` writes to `target`.
     """
-    if link and os.stat(source).st_dev not in _without_reflink:
+    if link and _filesystem_of(source) not in _without_reflink:
         result = _clone(source, target, 0o444, copy=False)
         if result is not None:
             return result
@@ -88,6 +88,11 @@ def import_file(source: Path | str, target: Path | str, *, link: bool) -> CloneR
 def cannot_link(error: OSError) -> bool:
     """Whether a link failed such that a copy may do (EXDEV, EMLINK)."""
     return error.errno in _CANNOT_LINK
+
+
+def _filesystem_of(file: Path | str | int) -> tuple[int, int]:
+    """Say which file system: a device number alone may be another's, later."""
+    return os.stat(file).st_dev, os.statvfs(file).f_fsid
 
 
 def _clone(
@@ -109,7 +114,7 @@ def _clone_open(source_fd: int, target: Path | str, mode: int, *, copy: bool) ->
         if result is None and copy:
             result = _copy(source_fd, target_fd)
         if result is None:
-            _without_reflink.add(os.fstat(target_fd).st_dev)
+            _without_reflink.add(_filesystem_of(target_fd))
             os.unlink(target)
     except BaseException:
         os.unlink(target)

@@ -1,12 +1,20 @@
-"""Machines of one view on many threads: they share decoded code and must not notice."""
+"""Machines of one view, on many threads: they share files and decoded code and must not notice."""
 
 import threading
+from pathlib import Path
 
+import pytest
+
+from orchestra.errors import MachineLocked
 from orchestra.machine import Machine, Yielded
-from tests.guests import ready_ledger
+from tests.guests import ready_ledger, write_image
 
 THREADS = 4
 ROUNDS = 1500
+
+
+def descriptors():
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def ask(machine, barrier, cycles, index):
@@ -54,3 +62,58 @@ def test_copies_may_be_closed_on_any_threads(tmp_path):
         for thread in threads:
             thread.join()
         Machine.open(tmp_path / "snap", storage="backing").close()
+
+
+def test_all_who_read_a_snapshot_share_its_files_and_its_lock(tmp_path):
+    from orchestra.io._os import region_count
+
+    with ready_ledger(tmp_path / "app", write_image(tmp_path / "image")) as machine:
+        machine.advance(b"mint alice 100")
+        machine.snapshot(tmp_path / "snap")
+    before = region_count(), descriptors()
+    first = Machine.open(tmp_path / "snap")
+    once = region_count(), descriptors()
+    others = [Machine.open(tmp_path / "snap") for _ in range(20)]
+    assert (region_count(), descriptors()) == once
+    others[0].advance(b"burn alice 1")
+    assert others[1].inspect(b"balance alice").reports == (b"100",)
+    first.close()
+    for other in others[1:]:
+        other.close()
+    with pytest.raises(MachineLocked):
+        Machine.open(tmp_path / "snap", storage="backing")
+    assert others[0].inspect(b"balance alice").reports == (b"99",)
+    others[0].close()
+    assert (region_count(), descriptors()) == before
+    Machine.open(tmp_path / "snap", storage="backing").close()
+
+
+def test_threads_that_open_and_close_one_snapshot_never_see_half_of_it(tmp_path):
+    with ready_ledger(tmp_path / "app") as machine:
+        machine.snapshot(tmp_path / "snap")
+        expected = machine.digest()
+    found = []
+
+    def work():
+        for _ in range(150):
+            with Machine.open(tmp_path / "snap") as copy:
+                found.append(copy.digest() == expected)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [True] * 600
+
+
+def test_a_machine_of_a_folder_that_was_replaced_is_another(tmp_path):
+    for name, amount in ("old", b"1"), ("new", b"2"):
+        with ready_ledger(tmp_path / name) as machine:
+            machine.advance(b"mint alice " + amount)
+    with Machine.open(tmp_path / "old") as old:
+        (tmp_path / "old").rename(tmp_path / "away")
+        (tmp_path / "new").rename(tmp_path / "old")
+        with Machine.open(tmp_path / "old") as new:
+            assert new.inspect(b"balance alice").reports == (b"2",)
+        assert old.inspect(b"balance alice").reports == (b"1",)
