@@ -1,4 +1,5 @@
-/* folder.c: names in a folder: files opened, made whole and linked there, and a rename that replaces nothing. */
+/* folder.c: names in a folder: files opened, made whole and linked there, and a rename that replaces nothing.
+ */
 #define _GNU_SOURCE
 #include "io.h"
 
@@ -31,8 +32,8 @@ static void say_file(const struct stat *status, struct io_file *file) {
 
 /* A descriptor of what is there, whatever it is but a symbolic link, and what that is. */
 int io_open(int folder, const char *name, int writable, struct io_file *file) {
-    int fd = openat(folder, name,
-                    (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    int fd =
+        openat(folder, name, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     struct stat status;
     if (fd < 0) return -errno;
     if (fstat(fd, &status) != 0) {
@@ -113,8 +114,8 @@ int io_draft_end(int fd, const char *path, const char *target) {
 }
 
 /* `source` takes the place of `target` in one step, and what was there is deleted. An exchange first: a plain
-   rename over a file makes ext4 allocate the new one's blocks at once (mount option auto_da_alloc), which costs
-   more than all the rest; who wants that wants fsync, too. */
+   rename over a file makes ext4 allocate the new one's blocks at once (mount option auto_da_alloc), which
+   costs more than all the rest; who wants that wants fsync, too. */
 int io_replace(int folder, const char *source, const char *target) {
     if (rename_flags(folder, source, target, RENAME_EXCHANGE) == 0) // some in user space rename all the same
         return unlinkat(folder, source, 0) == 0 || errno == ENOENT ? 0 : -errno;

@@ -662,8 +662,8 @@ bool system_operation(machine *m, const operation *d, unsigned opcode, uint64_t 
 
 typedef struct {
     machine *machine;
-    uint64_t until;  // out: where it was to end at most
-    uint64_t cycles; // that it may run, at most
+    uint64_t until;          // out: where it was to end at most
+    uint64_t cycles;         // that it may run, at most
     uint32_t console_bytes;  // stop when this much output waits
     uint32_t console_length; // out: how much waits
     int stop;                // out
