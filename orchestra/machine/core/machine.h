@@ -475,7 +475,9 @@ typedef struct { // loads, or stores, one after the other that start at the same
     } members[GROUP_ACCESSES];
 } access_group;
 
+bool translates_integers(unsigned opcode);
 bool host_translates(unsigned opcode);
+void host_publish(codecache *c, uint32_t from, uint32_t to); // code was written here
 bool host_start(codecache *c);
 void host_begin(assembly *a);
 void host_charge(assembly *a, uint32_t entry, unsigned instructions);

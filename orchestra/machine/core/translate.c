@@ -7,6 +7,31 @@
  */
 #include "machine.h"
 
+// What both back ends have templates for, or call help for.
+bool translates_integers(unsigned opcode) {
+#define YES(name) [OP_##name] = true
+    static const bool templates[OP_TOTAL] = {
+        YES(lui),       YES(auipc),     YES(jal),        YES(jalr),     YES(beq),       YES(bne),
+        YES(blt),       YES(bge),       YES(bltu),       YES(bgeu),     YES(lb),        YES(lh),
+        YES(lw),        YES(ld),        YES(lbu),        YES(lhu),      YES(lwu),       YES(sb),
+        YES(sh),        YES(sw),        YES(sd),         YES(addi),     YES(slti),      YES(sltiu),
+        YES(xori),      YES(ori),       YES(andi),       YES(slli),     YES(srli),      YES(srai),
+        YES(add),       YES(sub),       YES(sll),        YES(slt),      YES(sltu),      YES(xor),
+        YES(srl),       YES(sra),       YES(or),         YES(and),      YES(addiw),     YES(slliw),
+        YES(srliw),     YES(sraiw),     YES(addw),       YES(subw),     YES(sllw),      YES(srlw),
+        YES(sraw),      YES(mul),       YES(mulh),       YES(mulhsu),   YES(mulhu),     YES(div),
+        YES(divu),      YES(rem),       YES(remu),       YES(mulw),     YES(divw),      YES(divuw),
+        YES(remw),      YES(remuw),     YES(fence),      YES(lr_w),     YES(sc_w),      YES(amoswap_w),
+        YES(amoadd_w),  YES(amoxor_w),  YES(amoand_w),   YES(amoor_w),  YES(amomin_w),  YES(amomax_w),
+        YES(amominu_w), YES(amomaxu_w), YES(lr_d),       YES(sc_d),     YES(amoswap_d), YES(amoadd_d),
+        YES(amoxor_d),  YES(amoand_d),  YES(amoor_d),    YES(amomin_d), YES(amomax_d),  YES(amominu_d),
+        YES(amomaxu_d), YES(csrrw),     YES(csrrwi),     YES(csrrs),    YES(csrrsi),    YES(csrrc),
+        YES(csrrci),    YES(fence_i),   YES(sfence_vma),
+    };
+#undef YES
+    return templates[opcode];
+}
+
 // What a jump of the host does: `slot` is where it goes or where the interpreter goes on.
 void run_jump_to(assembly *a, unsigned kind, unsigned slot) {
     uint32_t place = (uint32_t)(a->at - a->cache->writable);
@@ -255,12 +280,14 @@ uint32_t translation_make(machine *m, code_page *page, unsigned slot) {
     if (!entry && !c->full && has_room(c)) {
         a.cache = c;
         a.page = page;
-        a.at = c->writable + c->hot;
+        uint32_t start = c->hot;
+        a.at = c->writable + start;
         a.jump_count = a.site_count = a.block_count = a.first_site = 0;
         translate_run(&a, slot);
         c->hot = (uint32_t)(a.at - c->writable);
         finish_jumps(&a);
         finish_sites(&a);
+        host_publish(c, start, c->hot);
         publish(&a);
         entry = hot->entries[slot];
     }

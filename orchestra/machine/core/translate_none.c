@@ -1,9 +1,10 @@
 /* translate_none.c: hosts that have no templates: everything is interpreted. */
 #include "machine.h"
 
-#ifndef __x86_64__
+#if !defined(__x86_64__) && !defined(__aarch64__)
 bool host_translates(unsigned opcode) { return (void)opcode, false; }
 bool host_start(codecache *c) { return (void)c, false; }
+void host_publish(codecache *c, uint32_t from, uint32_t to) { (void)c, (void)from, (void)to; }
 void host_begin(assembly *a) { (void)a; }
 void host_charge(assembly *a, uint32_t entry, unsigned instructions) {
     (void)a, (void)entry, (void)instructions;
