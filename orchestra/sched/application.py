@@ -225,7 +225,8 @@ class Application:
         try:
             result: InputOutcome = await self._scheduler.do(job)
         finally:
-            self._journal.ended("advance.ended", job, clock())
+            if self._journal.listening:
+                ticket.context.run(self._journal.ended, "advance.ended", job, clock())
         if result.number is None:
             return result
         if self.settings.durable:

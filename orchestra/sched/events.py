@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from orchestra.machine.request import Event
     from orchestra.sched.jobs import Job
+    from orchestra.sched.tracing import Tracer
 
 __all__ = ["EVENT_NAMES", "Call", "Journal", "Logger", "following"]
 
@@ -64,13 +65,14 @@ class Logger(Protocol):
 
 
 class Journal:
-    """Where a fleet tells what happens; says nothing when it was given no logger."""
+    """Where a fleet tells what happens; says nothing when it was given no logger and no tracer."""
 
-    __slots__ = ("_logger", "listening")
+    __slots__ = ("_logger", "_tracer", "listening")
 
-    def __init__(self, logger: Logger | None) -> None:
+    def __init__(self, logger: Logger | None, tracer: Tracer | None = None) -> None:
         self._logger = logger
-        self.listening = logger is not None
+        self._tracer = tracer
+        self.listening = logger is not None or tracer is not None
 
     def debug(self, name: str, **fields: Any) -> None:
         """Tell the end of a call."""
@@ -89,7 +91,7 @@ class Journal:
 
     def ended(self, name: str, job: Job, now: float) -> None:
         """Tell how a call ended."""
-        if self._logger is None:
+        if not self.listening:
             return
         fields: dict[str, Any] = {
             "machine": job.share.name,
@@ -105,11 +107,15 @@ class Journal:
             fields["stop"] = type(job.result).__name__
             fields["cycle"] = job.result.cycle
         if isinstance(error, MachineClosed) or (job.cancelled and job.result is None):
-            self._logger.debug("call.cancelled", **fields)
+            event, tell = "call.cancelled", self.debug
         elif error is not None:
-            self._logger.warning("call.failed", **fields, error=str(error) or repr(error))
+            event, tell = "call.failed", self.warning
+            fields["error"] = str(error) or repr(error)
         else:
-            self._logger.debug(name, **fields)
+            event, tell = name, self.debug
+        tell(event, **fields)
+        if self._tracer is not None:
+            self._tracer.tell(name, fields)
 
 
 class Call:

@@ -25,6 +25,7 @@ from orchestra.sched.plan import NO_DEADLINE, Priority, Share
 from orchestra.sched.scheduler import Scheduler
 from orchestra.sched.settings import ApplicationSettings
 from orchestra.sched.statistics import FleetStatistics
+from orchestra.sched.tracing import find_tracer
 from orchestra.sched.worker import Clock, HostClock
 
 if TYPE_CHECKING:
@@ -407,9 +408,10 @@ async def open_fleet(
     """Open a fleet of `workers` threads that live until the block is left, whatever the reason.
 
     `logger` is a structlog logger (see `orchestra.sched.events.EVENT_NAMES`); without one the fleet
-    is silent. Leaving stops every machine within 10 ms; calls in other tasks raise MachineClosed.
+    is silent. Calls are spans of OpenTelemetry if a provider was set up before. Leaving stops every
+    machine within 10 ms; calls in other tasks raise MachineClosed.
     """
-    journal = Journal(logger)
+    journal = Journal(logger, find_tracer())
     scheduler = Scheduler(workers, clock or HostClock(), slice_seconds)
     fleet = Fleet(scheduler, journal)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -24,11 +25,12 @@ __all__ = ["Ticket", "Turns"]
 class Ticket:
     """What somebody waits for; `job` is what can be cancelled of it while it is being done."""
 
-    __slots__ = ("began", "done", "error", "job", "result", "withdrawn", "work")
+    __slots__ = ("began", "context", "done", "error", "job", "result", "withdrawn", "work")
 
     def __init__(self, work: Callable[[Ticket], Awaitable[Any]], began: float) -> None:
         self.work = work
         self.began = began
+        self.context = copy_context()  # of who asked
         self.done = anyio.Event()
         self.withdrawn = False
         self.job: Job | None = None
