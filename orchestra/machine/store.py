@@ -80,6 +80,7 @@ class Store:
         self._kept: tuple[Arena, ...] = ()  # that pages of earlier tops, or of an origin, are in
         self._stored_state = b"" if view.record is None else view.layer.state
         self._sealed: list[Part] = []  # in the machine's own folder, since it was opened
+        self._told = False  # whether the last snapshot's record tells of all that is sealed
         self._parts_found: list[Part] | None = None
         self._images_found: list[Image] | None = None
 
@@ -119,7 +120,7 @@ class Store:
         copy._parts_found = None if self._parts_found is None else self._parts_found.copy()
         copy._images_found = self._images_found
         copy._stored_state = self._stored_state
-        copy._top, copy._sealed = None, []
+        copy._top, copy._sealed, copy._told = None, [], False
         arenas = [part.arena for part in self._parts_found or () if part.arena is not None]
         copy._kept = (*self._kept, *arenas, *([self._top.arena] if self._top else []))
         return copy
@@ -186,7 +187,7 @@ class Store:
             for image, file in zip(self._images, images, strict=True)
         ]
         core.mark_stored()
-        self._stored_state = core.state
+        self._stored_state, self._told = core.state, True
         where = target if isinstance(target, Path) else Path(target)
         return SnapshotResult(where, core.cycle, sealed + pages, methods, drives)
 
@@ -214,7 +215,7 @@ class Store:
                 sync_tree(Path(view.folder))
             if self._top is not None:
                 self._top.note(durable=durable)
-            nothing_new = parts[-1].identity in {part.identity for part in before}
+            nothing_new = self._told and parts[-1].identity in {part.identity for part in before}
             if not (nothing_new and self._link_record(fd, reproducible, durable=durable)):
                 images = [image.file for image in self._images]
                 record = self._next_record(
@@ -323,6 +324,7 @@ class Store:
         self._stored_state = core.state
         part = Part(folder, name, identity_of(arena.fileno()), array("Q", entries), arena)
         self._sealed.append(part)
+        self._told = False
         self._parts_found = [*kept, part]
         self._renew_top(core, published)
         self.ready = not self._reserve

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     Promise = Callable[[str], None]
 
-INPUTS = (b"fill 200 7", b"mint alice 1", b"mint bob 2", b"mint carol 3")
+# the third touches so many pages that a machine's new ones go to its file before it is stored
+INPUTS = (b"fill 200 7", b"mint alice 1", b"page 500", b"mint carol 3")
 
 
 @functools.cache
@@ -39,7 +40,7 @@ def digests() -> tuple[str, ...]:
     return tuple(found)
 
 
-RESET, READY, FILLED, ALICE, BOB, CAROL = range(6)
+RESET, READY, FILLED, ALICE, PAGED, CAROL = range(6)
 
 
 def is_whole(folder: Path, *states: int, torn: tuple[int, ...] | None = None) -> int:
@@ -155,8 +156,8 @@ def roll(root: Path, durable: bool, promise: Promise) -> None:
 def rolled(root: Path, promised: frozenset[str]) -> None:
     published = absent_or(root / "snap", ALICE)
     assert published or "snap" not in promised
-    state = is_whole(root / "app", FILLED, ALICE, BOB, torn=(FILLED, ALICE))
-    assert state == BOB or "end" not in promised
+    state = is_whole(root / "app", FILLED, ALICE, PAGED, torn=(FILLED, ALICE))
+    assert state == PAGED or "end" not in promised
     goes_on(root / "app", state)
     earlier_is_there(root)
     nothing_else(root, "app", "earlier", "snap")
@@ -175,7 +176,7 @@ def rolled_often(root: Path, promised: frozenset[str]) -> None:
     made = [absent_or(root / f"snap{number}", ALICE + number) for number in range(3)]
     assert made == sorted(made, reverse=True)
     assert sum(made) >= len(promised - {"end"})
-    state = is_whole(root / "app", FILLED, ALICE, BOB, CAROL, torn=(FILLED, ALICE, BOB, CAROL))
+    state = is_whole(root / "app", FILLED, ALICE, PAGED, CAROL, torn=(FILLED, ALICE, PAGED, CAROL))
     assert state == CAROL or "end" not in promised
     assert state >= FILLED + sum(made) - 1  # one snapshot back at most
     earlier_is_there(root)

@@ -6,6 +6,7 @@ import pytest
 
 from orchestra.errors import BackingFault, FolderExists, MachineClosed, MachineTorn
 from orchestra.machine import Machine
+from orchestra.machine.verify import verify_folder
 from tests.filesystems import empty, fill, mounted
 from tests.guests import ledger_config, ready_ledger
 
@@ -141,3 +142,16 @@ def test_a_full_disk_at_any_step_of_a_snapshot_loses_nothing(tmp_path):
             assert again.digest() == expected
         with Machine.open(folder / "app") as again:
             assert again.inspect(b"balance alice").reports == (b"1",)
+
+
+@pytest.mark.parametrize("pages", [1, 500])  # a few stay in memory until the end, many do not
+def test_what_was_done_after_a_snapshot_is_sealed_when_the_machine_is_closed(pages, tmp_path):
+    with ready_ledger(tmp_path / "app") as machine:
+        machine.advance(b"mint alice 1")
+        machine.snapshot(tmp_path / "snap")
+        machine.advance(b"page %d" % pages)
+        expected = machine.digest()
+    for storage in ("memory", "backing"):
+        with Machine.open(tmp_path / "app", storage=storage) as machine:
+            assert machine.digest() == expected
+    assert verify_folder(tmp_path / "app").ok
