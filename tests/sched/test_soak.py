@@ -9,6 +9,7 @@ from orchestra.errors import AtCapacity
 from orchestra.machine.request import Limits
 from orchestra.sched.fleet import open_fleet
 from tests.guests import ready_ledger
+from tests.sched.soak import soak
 
 pytestmark = pytest.mark.anyio
 
@@ -65,3 +66,10 @@ async def test_random_calls_and_cancellations_leave_the_predicted_states(seed):
         assert machine.digest() == twin.digest()
         machine.close()
         twin.close()
+
+
+async def test_everything_at_once_leaks_nothing(tmp_path, anyio_backend_name):
+    """The short form of `python -m tests.sched.soak 10 trio FOLDER`."""
+    tally, _, _ = await soak(tmp_path, anyio_backend_name, 1.5, round_seconds=0.7, seed=3)
+    assert tally.kills >= 2
+    assert {"accepted", "rejected", "exception", "asked", "snapshot"} <= set(tally.counts)
