@@ -63,7 +63,7 @@ def load_snapshot(
         with subject.room() as room:
             sources = [snapshot]
             if storage == "backing" and fate == "store":  # the folder goes on to the new state
-                sources = [room / f"copy-{number}" for number in range(count)]
+                sources = [room / str(number) for number in range(count)]
                 for source in sources:
                     clone_machine(snapshot, source)
 

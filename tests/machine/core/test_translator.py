@@ -115,7 +115,7 @@ def test_a_fault_in_translated_code_is_as_precise_as_in_interpreted_code(tmp_pat
     code.op("add", "s0", "s0", "s1")
     code.op("jal", "zero", "loop")
     (tmp_path / "code").write_bytes(code.finish())
-    (tmp_path / "data").write_bytes(random.Random(0).randbytes(16 * PAGE))
+    (tmp_path / "data").write_bytes(random.Random(0).randbytes(20 * PAGE))
     images = Image(tmp_path / "code", RAM), Image(tmp_path / "data", RAM + 0x100000)
     config = MachineConfig(ram=Ram(4 << 20), boot=Boot(images=images))
     whole = (tmp_path / "data").read_bytes()
