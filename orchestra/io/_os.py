@@ -28,10 +28,13 @@ __all__ = [
     "check_pid",
     "copy_guarded",
     "end_draft",
+    "exists",
     "install_handler",
     "link_new",
+    "lock_now",
     "map_executable",
     "open_entry",
+    "open_head",
     "path_of",
     "region_count",
     "replace",
@@ -97,6 +100,9 @@ class FileFacts(NamedTuple):
     def identity(self) -> tuple[int, int, int, int]:
         """Which file it is; see entry.identity_of."""
         return self.device, self.inode, self.length, self.modified_ns
+
+
+_new_room: Final = ffi.new_allocator(should_clear_after_alloc=False)
 
 
 def _facts(file: Any) -> FileFacts:
@@ -205,6 +211,27 @@ def open_entry(folder: int, name: str, *, writable: bool) -> tuple[int, FileFact
     file = ffi.new("struct io_file *")
     fd = _check(lib.io_open(folder, _bytes(name), writable, file), name)
     return fd, _facts(file)
+
+
+def open_head(folder: int, name: str, room: int) -> tuple[int, FileFacts, bytes]:
+    """Do what open_entry does, for reading, and read the first `room` bytes of a regular file."""
+    file, head, got = ffi.new("struct io_file *"), _new_room("char[]", room), ffi.new("int64_t *")
+    fd = lib.io_open_head(folder, _bytes(name), file, head, room, got)
+    if fd < 0:
+        _check(fd, name)
+    return fd, _facts(file), ffi.buffer(head, got[0])[:]
+
+
+def exists(folder: int, name: str) -> bool:
+    """Whether there is anything of that name in an open folder."""
+    return bool(lib.io_exists(folder, _bytes(name)))
+
+
+def lock_now(path: str, *, exclusive: bool) -> tuple[int, tuple[int, int]] | None:
+    """Lock a folder or file: its descriptor and inode; None when that takes waiting or a look."""
+    file = ffi.new("struct io_file *")
+    fd = lib.io_lock(_bytes(path), exclusive, file)
+    return (fd, (file.device, file.inode)) if fd >= 0 else None
 
 
 def write_entry(

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from orchestra.errors import BadImage
 
-from ._os import FileFacts, link_new, open_entry, replace, write_entry
+from ._os import (
+    FileFacts,
+    exists,
+    link_new,
+    open_entry,
+    open_head,
+    replace,
+    write_entry,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,9 +26,11 @@ if TYPE_CHECKING:
 __all__ = [
     "FileFacts",
     "Identity",
+    "exists",
     "facts_of",
     "identity_of",
     "link_new",
+    "open_and_read",
     "open_file",
     "read_file",
     "read_head",
@@ -33,6 +43,7 @@ Identity: TypeAlias = tuple[int, int, int, int]
 
 AT_CWD: Final = -100  # for a folder's descriptor: names are paths (openat(2), AT_FDCWD)
 STAT_BLOCK_BYTES: Final = 512  # what st_blocks counts, on every file system (stat(2))
+FIRST_BYTES: Final = 4096  # of a file that is read whole
 _NO_FILE: Final = {errno.ENOENT, errno.ENOTDIR, errno.ENXIO}
 
 
@@ -66,22 +77,42 @@ def open_file(
     try:
         fd, facts = open_entry(folder, name, writable=writable)
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise BadImage(path, "type", "a symlink", "a regular file in this folder") from None
-        if error.errno in _NO_FILE:
-            raise FileNotFoundError(error.errno, os.strerror(error.errno), path) from None
-        error.filename = path
-        raise
+        raise _translated(error, path) from None
+    _check_regular(fd, facts, path)
+    return fd, facts
+
+
+def open_and_read(folder: int, name: str, path: str, length: int) -> tuple[int, FileFacts, bytes]:
+    """Do what open_file does, and read the first bytes, up to `length`."""
+    try:
+        fd, facts, head = open_head(folder, name, length)
+    except OSError as error:
+        raise _translated(error, path) from None
+    _check_regular(fd, facts, path)
+    return fd, facts, head
+
+
+def _translated(error: OSError, path: str) -> Exception:
+    if error.errno == errno.ELOOP:
+        return BadImage(path, "type", "a symlink", "a regular file in this folder")
+    if error.errno in _NO_FILE:
+        return FileNotFoundError(error.errno, os.strerror(error.errno), path)
+    error.filename = path
+    return error
+
+
+def _check_regular(fd: int, facts: FileFacts, path: str) -> None:
     if facts.mode & 0o170000 != stat.S_IFREG:
         os.close(fd)
         raise BadImage(path, "type", stat.filemode(facts.mode), "a regular file in this folder")
-    return fd, facts
 
 
 def read_file(folder: int, name: str, path: str, most_bytes: int) -> bytes:
     """Read a whole file of an open folder; BadImage when it is longer than `most_bytes`."""
-    fd, facts = open_file(folder, name, path)
+    fd, facts, head = open_and_read(folder, name, path, FIRST_BYTES)
     try:
+        if facts.length <= len(head):
+            return head
         if facts.length > most_bytes:
             raise BadImage(path, "length", facts.length, f"at most {most_bytes} bytes")
         return os.pread(fd, facts.length, 0)
@@ -91,11 +122,9 @@ def read_file(folder: int, name: str, path: str, most_bytes: int) -> bytes:
 
 def read_head(folder: int, name: str, path: str, length: int) -> bytes:
     """Read the first bytes of a file of an open folder."""
-    fd, _ = open_file(folder, name, path)
-    try:
-        return os.pread(fd, length, 0)
-    finally:
-        os.close(fd)
+    fd, _, head = open_and_read(folder, name, path, length)
+    os.close(fd)
+    return head
 
 
 def write_new(

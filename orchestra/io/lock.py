@@ -19,7 +19,7 @@ from anyio.lowlevel import checkpoint, current_token
 from orchestra.errors import BadImage, MachineLocked
 
 from . import _holder
-from ._os import open_entry
+from ._os import lock_now, open_entry
 from .entry import AT_CWD
 
 __all__ = ["Lock", "LockMode", "lock", "try_lock", "wait_lock"]
@@ -167,6 +167,9 @@ def try_lock(path: Path | str, mode: LockMode) -> Lock:
 def wait_lock(path: Path | str, mode: LockMode, timeout_seconds: float | None = None) -> Lock:
     """Lock a folder or file, blocking this thread until then; MachineLocked after the timeout."""
     path = os.fspath(path)
+    locked = lock_now(path, exclusive=mode == "exclusive")
+    if locked is not None:
+        return Lock(path, mode, *locked)
     deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     while True:
         fd, inode = _open(path)

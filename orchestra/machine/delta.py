@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestra.errors import BackingFault, BadImage
-from orchestra.io.entry import Identity, open_file, write_new
+from orchestra.io.entry import Identity, open_and_read, write_new
 from orchestra.io.mapping import Mapping
 
 from ._core import (
@@ -172,11 +172,13 @@ def open_delta(folder: int, name: str, path: str, bounds: Sequence[int]) -> Delt
     BadImage naming the file and the field, and BackingFault.
     """
     try:
-        fd, facts = open_file(folder, name, path)
+        fd, facts, page = open_and_read(folder, name, path, PAGE_BYTES)
     except FileNotFoundError as error:
         raise BadImage(path, "file", error.strerror, "a file in the machine's folder") from error
+    except OSError as error:
+        raise BackingFault(path, 0, os.strerror(error.errno or 0).lower()) from error
     try:
-        head = _Head(path, facts.length, _read(fd, path, 0, PAGE_BYTES))
+        head = _Head(path, facts.length, page)
         known = head.rest[: head.known_bytes] or _read_known(fd, path, head, bounds)
         state, index = head.split(known, bounds)
         mapping = Mapping(fd, path, facts, length=facts.length, holes=False)

@@ -16,7 +16,7 @@ import msgspec
 
 from orchestra.errors import BadImage
 from orchestra.io.arena import Arena
-from orchestra.io.entry import AT_CWD, read_head
+from orchestra.io.entry import AT_CWD, exists, read_head
 from orchestra.io.folder import sync
 
 from ._core import PAGE_BYTES
@@ -105,6 +105,8 @@ def _index_room(length: int) -> int:
 def read_note(folder: str, fd: int | None) -> Note | None:
     """Read what the top of a folder, perhaps open as `fd`, says; None when there is none."""
     path = f"{folder}/{TOP}"
+    if fd is not None and not exists(fd, TOP):  # as nearly always
+        return None
     try:
         page = read_head(*((AT_CWD, path) if fd is None else (fd, TOP)), path, PAGE_BYTES)
         return msgspec.json.decode(page.split(b"\0")[0], type=Note)

@@ -10,6 +10,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -43,6 +44,40 @@ int io_open(int folder, const char *name, int writable, struct io_file *file) {
     }
     say_file(&status, file);
     return fd;
+}
+
+/* Does what io_open does, and reads the first bytes of a file: as many as it has, up to `room`. */
+int io_open_head(int folder, const char *name, struct io_file *file, char *head, uint64_t room,
+                 int64_t *got) {
+    int fd = io_open(folder, name, 0, file);
+    if (fd < 0) return fd;
+    *got = S_ISREG(file->mode) ? pread(fd, head, room, 0) : 0;
+    if (*got >= 0) return fd;
+    int error = errno;
+    close(fd);
+    return -error;
+}
+
+/* Whether there is anything of that name. */
+int io_exists(int folder, const char *name) {
+    return faccessat(folder, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT;
+}
+
+/* Opens a folder or file and locks it at once: -EWOULDBLOCK when it is locked, -ESTALE when its name was
+   another's by then. What is neither, or a link, is left to who waits for locks to say. */
+int io_lock(const char *path, int exclusive, struct io_file *file) {
+    struct stat now;
+    int fd = io_open(AT_FDCWD, path, 0, file), error = 0;
+    if (fd < 0) return fd;
+    if (!S_ISDIR(file->mode) && !S_ISREG(file->mode))
+        error = ESTALE;
+    else if (flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) != 0)
+        error = errno;
+    else if (lstat(path, &now) != 0 || now.st_dev != file->device || now.st_ino != file->inode)
+        error = ESTALE;
+    if (!error) return fd;
+    close(fd);
+    return -error;
 }
 
 static int write_all(int fd, struct iovec *parts, int count) {

@@ -67,6 +67,9 @@ uint64_t io_arena_length(const struct io_arena *arena);
 uint64_t io_arena_chunks(const struct io_arena *arena, struct io_chunk *chunks, uint64_t room);
 
 int io_open(int folder, const char *name, int writable, struct io_file *file);
+int io_open_head(int folder, const char *name, struct io_file *file, char *head, uint64_t room, int64_t *got);
+int io_exists(int folder, const char *name);
+int io_lock(const char *path, int exclusive, struct io_file *file);
 int io_write_new(int folder, const char *name, const char *first, uint64_t first_length, const char *second,
                  uint64_t second_length, const char *third, uint64_t third_length, uint32_t mode,
                  struct io_file *file);
