@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -19,6 +18,7 @@ from orchestra.io.lock import wait_lock
 from orchestra.io.process import stays_behind
 
 from ._core import ANYTHING, CONSOLE_BYTES, FOREVER, PAGE_BYTES, Core, Engine
+from .create import create_folder
 from .image import plan_images
 from .layout import RX_LENGTH, RX_START, TX_LENGTH, TX_START
 from .proof import PAGE_LOG2_SIZE
@@ -26,11 +26,12 @@ from .registers import Registers
 from .request import Exchange, Limits, Outcome, Request, RequestKind, exchange
 from .state_hash import StateHash
 from .stop import ConsoleOutput, ReachedCycle, Stop
-from .store import SnapshotResult, Storage, Store, create_folder
+from .store import SnapshotResult, Storage, Store
+from .turn import Turn
 from .view import View, open_view, view_of_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from orchestra.io.lock import Lock, LockMode
 
@@ -43,42 +44,6 @@ __all__ = ["Machine", "SnapshotResult", "Storage"]
 CONSOLE_SLICE = 1_000_000  # cycles between two looks at waiting console input
 STEP_CYCLES = 1 << 62
 BUFFERS = RX_START, TX_START
-
-
-class Turn:
-    """Who uses a machine: one thread at a time, and nobody in a forked child of its process.
-
-    `acquire(False)` and `release()` are those of a lock, to be called where time counts.
-    """
-
-    __slots__ = ("_core", "acquire", "lock", "release")
-
-    def __init__(self, core: Core) -> None:
-        self.lock = threading.Lock()
-        self.acquire: Callable[[bool], bool] = self.lock.acquire
-        self.release = self.lock.release
-        self._core = core
-
-    def __enter__(self) -> None:
-        if not self.acquire(False):
-            raise self.refusal()
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-    def refusal(self) -> Exception:
-        """Say why it could not be acquired."""
-        if self._core.closed:
-            return self._core.gone()
-        return MachineBusy("this machine is in use on another thread")
-
-    def bar(self) -> None:
-        """Let nobody have it again."""
-        self.acquire = _never
-
-
-def _never(_: bool) -> bool:
-    return False
 
 
 class Machine:

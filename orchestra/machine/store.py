@@ -21,18 +21,16 @@ from orchestra.io.entry import (
     write_new,
 )
 from orchestra.io.folder import Draft, sync, sync_tree, temporary_name
-from orchestra.io.lock import try_lock
 from orchestra.io.reflink import cannot_link, clone_file, import_file
 from orchestra.io.sparse import punch_hole
 
 from ._core import DEAD_SLOT, PAGE_BYTES, ZERO_PAGE
+from .create import image_file, record_of_plan
 from .delta import delta_tail, survey_file, write_delta
-from .layout import DTB_START
 from .lineage import Image, Methods, Part, absorb, link_parts, next_name, parts_of
-from .record import NAME, Extent, ImageFile, Record, encode_record, replace_record
+from .record import NAME, ImageFile, Record, encode_record, replace_record
 from .top import Published, Top
 from .torn import sweep
-from .view import scheme_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,10 +38,9 @@ if TYPE_CHECKING:
     from orchestra.io.arena import Arena
 
     from ._core import Core
-    from .image import ImagePlan
     from .view import View
 
-__all__ = ["SnapshotResult", "Storage", "Store", "create_folder"]
+__all__ = ["SnapshotResult", "Storage", "Store"]
 
 Storage = Literal["memory", "backing"]
 NO_FILE: Identity = (0, 0, 0, 0)
@@ -182,10 +179,11 @@ class Store:
             if part.folder == draft.path:
                 part.folder = path
         self._parts_found, self._record = parts, record
-        self._images_found = [
-            image if image.ours or image.file.shared else Image(file, f"{path}/{file.file}", True)
-            for image, file in zip(self._images, images, strict=True)
-        ]
+        if self._view.plan is not None:  # the newest snapshot is the likeliest to stay
+            self._images_found = [
+                image if file.shared else Image(file, f"{path}/{file.file}", ours=True)
+                for image, file in zip(self._images, images, strict=True)
+            ]
         core.mark_stored()
         self._stored_state, self._told = core.state, True
         where = target if isinstance(target, Path) else Path(target)
@@ -337,7 +335,8 @@ class Store:
         method: str
         if image.file.shared:  # see Flat.copy_to
             return ImageFile(name, self._flats[name].length, shared=True)
-        if image.ours:
+        plan = self._view.plan
+        if image.ours and (plan is None or os.path.lexists(image.path)):
             method, file = "link", image.file
             try:
                 link_new(image.path, draft.fileno(), name)
@@ -347,8 +346,9 @@ class Store:
                 method = clone_file(image.path, target, 0o444).method
                 file = msgspec.structs.replace(file, link=None)
         else:
-            assert self._view.plan is not None
-            method = import_file(image.path, target, link=self._view.plan.link_images).method
+            assert plan is not None
+            source = next(item.path for item in plan.sources if item.name == name)
+            method = import_file(source.resolve(), target, link=plan.link_images).method
             file = image_file(name, target, linked=method == "link")
         methods[method] = methods.get(method, 0) + 1
         return file
@@ -375,53 +375,6 @@ class Store:
             images=tuple(images),
             deltas=tuple([part.name for part in parts]),
         )
-
-
-def create_folder(plan: ImagePlan, target: Path, *, durable: bool) -> None:
-    """Publish the folder of a machine at reset: its images, and one delta with the rest."""
-    draft = Draft(target, durable=durable)
-    draft.check()
-    with draft:
-        images = []
-        for source in plan.sources:
-            path, copy = str(source.path.resolve()), f"{draft.path}/{source.name}"
-            if source.shared:
-                with try_lock(path, "shared") as held:
-                    clone_file(held.fileno(), copy)
-                images.append(ImageFile(source.name, os.stat(copy).st_size, shared=True))
-                continue
-            result = import_file(path, copy, link=plan.link_images)
-            images.append(image_file(source.name, copy, linked=result.method == "link"))
-        pages = plan.pages()
-        board = scheme_of(plan.config, plan.tohost, plan.fromhost).board
-        state = board.reset_state(plan.entry, DTB_START)
-        write_delta(draft.fileno(), "0.delta", list(pages), b"".join(pages.values()), state)
-        record = msgspec.structs.replace(
-            record_of_plan(plan), images=tuple(images), deltas=("0.delta",)
-        )
-        write_new(draft.fileno(), NAME, (encode_record(record),))
-
-
-def image_file(name: str, path: str, *, linked: bool) -> ImageFile:
-    """Describe an image that was just brought to `path`."""
-    _, inode, length, modified_ns = identity_of(path)
-    return ImageFile(name, length, link=(inode, modified_ns) if linked else None)
-
-
-def record_of_plan(plan: ImagePlan) -> Record:
-    """Say what a machine made of a plan is, but for its files."""
-    return Record(
-        id=secrets.token_hex(16),
-        parent=None,
-        cycle=0,
-        reproducible=True,
-        config=plan.config.detached(),
-        images=(),
-        extents=tuple(Extent(*extent) for extent in plan.extents),
-        deltas=(),
-        tohost=plan.tohost,
-        fromhost=plan.fromhost,
-    )
 
 
 def _runs(slots: list[int]) -> Iterator[tuple[int, int]]:

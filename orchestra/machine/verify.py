@@ -18,9 +18,10 @@ from .delta import READ_PAGES, open_delta
 from .merkle import Tree
 from .proof import STATE_ADDRESS, ZEROS, hash_page
 from .record import NAME, read_record
+from .scheme import scheme_of
 from .top import TOP
 from .torn import is_torn
-from .view import scheme_of, view_of_folder
+from .view import view_of_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence

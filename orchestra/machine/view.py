@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -14,22 +13,17 @@ from orchestra.io.folder import child, remove
 from orchestra.io.mapping import Mapping, map_entry, map_file
 
 from ._core import (
-    BLOCK,
-    EXECUTE,
-    GUEST,
     PAGE_BYTES,
-    RANDOM,
-    READ,
     SHARED_EXTENT,
-    WRITE,
     Board,
     Layer,
     state_cycle,
 )
 from .delta import Delta, open_delta
 from .flat import Flat, map_flat
-from .layout import DTB_START, Layout, Range, plan_layout
+from .layout import DTB_START, Layout, Range
 from .record import NAME, Extent, ImageFile, Record, read_record
+from .scheme import scheme_of
 from .torn import settle_torn
 
 if TYPE_CHECKING:
@@ -158,56 +152,6 @@ def _open_folder(
     except BaseException:
         lock.close()
         raise
-
-
-class Scheme(NamedTuple):
-    """What follows from a machine's config alone."""
-
-    layout: Layout
-    board: Board  # without extents
-    bounds: tuple[int, ...]  # of memory, as page numbers; see open_delta
-
-
-@lru_cache(maxsize=64)
-def scheme_of(config: MachineConfig, tohost: int | None, fromhost: int | None) -> Scheme:
-    """Lay out a machine; its board is to be copied."""
-    layout = plan_layout(config)
-    pages = [bound // PAGE_BYTES for item in layout.memory for bound in (item.start, item.end)]
-    return Scheme(layout, _bare_board(config, layout, tohost, fromhost), tuple(pages))
-
-
-def _bare_board(
-    config: MachineConfig, layout: Layout, tohost: int | None, fromhost: int | None
-) -> Board:
-    devices = config.devices
-    names = ["syscon"]
-    names += [name for name in ("uart", "htif", "cmio") if getattr(devices, name)]
-    board = Board(
-        cycles_per_tick=config.processor.cycles_per_tick,
-        devices=names,
-        extensions=config.processor.extensions,
-        watched=tohost,
-        watched_fromhost=fromhost,
-    )
-    for item in layout.memory:
-        flags = READ * item.readable | WRITE * (item.writable and item.name != "rx")
-        flags |= EXECUTE * item.executable | GUEST * item.guest_visible
-        board.add_range(item.start, item.length, flags)
-    for slot in layout.virtio:
-        if slot.drive is None:
-            seed = (config.seed * 0x9E3779B97F4A7C15 + slot.index + 1) & (1 << 64) - 1
-            board.set_virtio(slot.index, RANDOM, 0, 0, read_only=False, seed=seed)
-        else:
-            content = layout.range(slot.drive)
-            board.set_virtio(
-                slot.index,
-                BLOCK,
-                content.start,
-                content.content_length,
-                read_only=slot.read_only,
-                seed=0,
-            )
-    return board
 
 
 def _add_extents(board: Board, mapping: Mapping, offset: int, address: int, length: int) -> None:

@@ -80,6 +80,22 @@ def test_a_machine_in_memory_links_its_images_into_its_first_snapshot(tmp_path):
             assert machine.digest() == expected
 
 
+def test_snapshots_may_be_deleted_in_any_order_while_their_machine_goes_on(tmp_path):
+    path = write_image(tmp_path / "image")
+    with Machine.create(ledger_config(path)) as machine:
+        machine.run()
+        for number in range(4):
+            machine.advance(b"mint alice 1")
+            machine.snapshot(tmp_path / str(number))
+            if number != 1:
+                shutil.rmtree(tmp_path / str(number))
+        machine.snapshot(tmp_path / "last")
+        expected = machine.digest()
+    shutil.rmtree(tmp_path / "1")
+    with Machine.open(tmp_path / "last") as machine:
+        assert machine.digest() == expected
+
+
 def test_across_file_systems_it_is_copied(tmp_path):
     path = write_image(tmp_path / "image")
     with mounted("tmpfs", tmp_path) as other:
