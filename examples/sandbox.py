@@ -16,14 +16,7 @@ import anyio
 from orchestra import Boot, Limits, MachineConfig, Outcome, open_fleet
 from orchestra.guest import LEDGER
 
-PROGRAMS = [
-    "echo hello",
-    "flood 1000000",
-    "spin 1000000000000",
-    "crash",
-    "halt 7",
-    "echo still here",
-]
+PROGRAMS = "echo hello", "flood 1000000", "spin 1000000000000", "crash", "halt 7", "echo still here"
 LIMITS = Limits(max_cycles=5_000_000, max_output_bytes=40, max_seconds=5)
 
 
