@@ -195,7 +195,8 @@ class Application:
             async with self._turns.serving():
                 yield
         finally:
-            self._writer.close()
+            with anyio.CancelScope(shield=True):
+                await self._scheduler.in_thread(self._writer.close)
 
     async def _take(
         self,
@@ -234,6 +235,7 @@ class Application:
                 await self._scheduler.in_thread(self._writer.publish)
             self._answer(ticket, began, job)
         await self._store_if_due()
+        await self._renew_if_worn()
         return result
 
     def _answer(self, ticket: Ticket, began: float, job: Job) -> None:
@@ -255,6 +257,23 @@ class Application:
         if known[0] != payload:
             raise InputConflict(number, self.inputs + 1)
         return known[1]
+
+    async def _renew_if_worn(self) -> None:
+        if not self._writer.is_worn:
+            return
+        began = self._scheduler.clock.now()
+        try:
+            with anyio.CancelScope(shield=True):
+                self._machine = await self._scheduler.in_thread(
+                    partial(self._writer.renew, self.directory)
+                )
+        except (OrchestraError, OSError) as error:
+            self._journal.warning("renewal.failed", machine=self.name, error=str(error))
+        else:
+            took = self._scheduler.clock.now() - began
+            self._journal.info(
+                "application.renewed", machine=self.name, cycle=self.cycle, duration=took
+            )
 
     async def _store_if_due(self) -> None:
         every = self.settings.every

@@ -327,7 +327,7 @@ class Fleet:
             began = self._scheduler.clock.now()
             with anyio.CancelScope(shield=True):
                 await self._release(machine)
-                cycle = machine.cycle
+                cycle = None if machine.closed else machine.cycle
                 await self._scheduler.in_thread(partial(_end, machine))
             self._log_machine("machine.closed", machine, cycle, began)
 
@@ -339,7 +339,7 @@ class Fleet:
                 await self._scheduler.cancel(hold.job)
             await hold.released.wait()
 
-    def _log_machine(self, event: str, machine: Any, cycle: int, began: float) -> None:
+    def _log_machine(self, event: str, machine: Any, cycle: int | None, began: float) -> None:
         self._journal.info(
             event,
             machine=machine_name(machine),

@@ -18,6 +18,7 @@ from orchestra.sched.application import Application
 from orchestra.sched.history import History, Snapshots
 from orchestra.sched.input_log import InputLog
 from orchestra.sched.plan import Priority, Share
+from orchestra.sched.writer import remove_lives
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -50,6 +51,7 @@ async def open_application(
     began = scheduler.clock.now()
     await scheduler.in_thread(partial(_make_folder, path, create=genesis is not None))
     with await lock(path, "exclusive"):
+        await scheduler.in_thread(partial(remove_lives, path))
         log = await scheduler.in_thread(partial(InputLog, path / LOG))
         try:
             share = Share(name, settings.weight)

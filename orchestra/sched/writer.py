@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from orchestra.errors import LogFault
+from orchestra.errors import LogFault, MachineLocked, OrchestraError
+from orchestra.io import folder
+from orchestra.machine.machine import Machine
 from orchestra.machine.request import Outcome
 from orchestra.sched.input_log import InputOutcome
 from orchestra.sched.jobs import RequestJob
@@ -13,15 +16,18 @@ from orchestra.sched.plan import Priority
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
-    from orchestra.machine.machine import Machine
     from orchestra.machine.request import Request
     from orchestra.sched.input_log import InputLog
     from orchestra.sched.inspection import InspectPool
     from orchestra.sched.plan import Share
     from orchestra.sched.settings import ApplicationSettings
 
-__all__ = ["InputJob", "Writer"]
+__all__ = ["LIVE", "InputJob", "Writer", "remove_lives"]
+
+LIVE = "live"  # what a folder's name begins with that a machine runs in now
+RENEW_AFTER = 256  # published states
 
 
 class Writer:
@@ -45,6 +51,9 @@ class Writer:
         self._pool = pool
         self._settings = settings
         self._next: Machine | None = None  # the state to publish
+        self._published = 0  # since the machine was opened
+        self._lives = 0
+        self._renewed = False
         self._broken: LogFault | None = None
 
     def check(self) -> None:
@@ -83,17 +92,48 @@ class Writer:
                 self.log.sync()
             except OSError as error:
                 self._broken = LogFault(self.log.path, error.strerror or "cannot be synced")
-                self.close()
                 raise self._broken from error
         following, self._next = self._next, None
         if following is not None:
             self._pool.swap(following)
+            self._published += 1
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether the machine should be renewed."""
+        return self._published >= RENEW_AFTER
+
+    def renew(self, directory: Path) -> Machine:
+        """Go on in a machine that was stored and opened; blocking, between two inputs.
+
+        A state that others have seen keeps its pages where they are in the machine's arena, even
+        when nobody needs it any more: only with the machine does that memory go.
+        """
+        self._lives += 1
+        live = directory / f"{LIVE}-{self._lives}"
+        old = self.machine
+        old.snapshot(live)
+        new = Machine.open(live, storage=self._settings.storage)
+        try:
+            following = new.fork()
+        except BaseException:
+            new.close()
+            raise
+        self.machine = new
+        self._published, self._renewed = 0, True
+        self._pool.swap(following)
+        with suppress(OrchestraError, OSError):  # the new one is at work already
+            old.close()
+            remove_lives(directory, keep=live)
+        return self.machine
 
     def close(self) -> None:
-        """Drop a state that was not published."""
+        """Drop a state that was not published, and a machine that was opened here."""
         following, self._next = self._next, None
         if following is not None:
             following.close()
+        if self._renewed:
+            self.machine.close()
 
 
 class InputJob(RequestJob):
@@ -127,6 +167,14 @@ class InputJob(RequestJob):
             else:
                 self.result = self._writer.commit(request.payload, outcome)
         return True
+
+
+def remove_lives(directory: Path, *, keep: Path | None = None) -> None:
+    """Remove the folders that machines ran in, but one, and those whose leases are still out."""
+    for path in directory.glob(f"{LIVE}*"):
+        if path != keep:
+            with suppress(MachineLocked, OSError):
+                folder.remove(path)
 
 
 def fields_of(outcome: Outcome) -> dict[str, Any]:

@@ -518,3 +518,28 @@ async def test_inputs_are_answered_while_inspects_come_without_a_pause(tmp_path)
                 ended.append(app.pool.statistics().ended - before)
             going = False
     assert statistics.median(ended) < 40  # a writer does not wait behind all who ask
+
+
+@pytest.mark.parametrize("storage", ["memory", "backing"])
+async def test_a_machine_is_renewed_before_its_old_states_pile_up(tmp_path, monkeypatch, storage):
+    monkeypatch.setattr("orchestra.sched.writer.RENEW_AFTER", 10)
+    settings = QUICK.replace(storage=storage, snapshots=7)
+    async with open_fleet(2) as fleet:
+        async with opened(fleet, tmp_path, settings) as app:
+            first = app._machine
+            for n in range(35):
+                await app.advance(b"mint alice 1")
+                assert await balance(app) == b"%d" % (n + 1)
+            await until(lambda: app._writer._lives == 3)
+            assert first.closed
+            assert app.state_hash == app._machine.root_hash()
+            await app.advance(b"mint alice 1")
+            last = app._machine
+        assert last.closed
+        with ready_ledger() as twin:
+            for _ in range(36):
+                twin.advance(b"mint alice 1")
+            async with opened(fleet, tmp_path, settings) as app:
+                assert app._machine.digest() == twin.digest()
+                live = [path.name for path in (tmp_path / "app").glob("live*")]
+                assert live == (["live"] if storage == "backing" else [])
