@@ -46,7 +46,7 @@ async def live(fleet, path):
             await app.snapshot()
         folder.unlink()
         (path / "away").rename(folder)
-    (folder / "000000000001" / "machine.json").write_bytes(b"{}")
+    (max(folder.iterdir()) / "machine.json").write_bytes(b"{}")
     async with fleet.application(path / "app"):
         pass
 
