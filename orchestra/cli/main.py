@@ -18,6 +18,7 @@ from orchestra.cli import (
     requests,
     run,
     serve,
+    top,
     verify,
 )
 from orchestra.cli.attend import Stopped
@@ -63,6 +64,7 @@ app.command("info", epilog=machines.INFO_EXAMPLES)(machines.info)
 app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
 app.add_typer(image.app, name="image", epilog=image.EXAMPLES)
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
+app.command("top", epilog=top.EXAMPLES)(top.top)
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 bench.bench_app.command("fleet", epilog=bench_fleet.EXAMPLES)(bench_fleet.fleet)
 app.add_typer(bench.bench_app, name="bench", epilog=bench.EXAMPLES)

@@ -6,13 +6,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
 from orchestra.errors import MachineClosed, OrchestraError
 from orchestra.http.guard import Guard
-from orchestra.http.metrics import Metrics
+from orchestra.http.metrics import Metrics, disk_bytes, resident_bytes
 from orchestra.http.openapi import describe
 from orchestra.http.wire import (
     BodyTooLong,
@@ -91,14 +92,15 @@ class House:
     def __init__(self) -> None:
         self.applications: Mapping[str, Application] = {}
         self.metrics: Metrics | None = None
+        self.fleet: Fleet | None = None
 
     def open(self, fleet: Fleet, applications: Mapping[str, Application]) -> None:
         """Answer from now on."""
-        self.applications, self.metrics = applications, Metrics(fleet)
+        self.applications, self.metrics, self.fleet = applications, Metrics(fleet), fleet
 
     def close(self) -> None:
         """Be there, but not ready."""
-        self.applications, self.metrics = {}, None
+        self.applications, self.metrics, self.fleet = {}, None, None
 
     def routes(self) -> list[Route]:
         """List what can be asked."""
@@ -108,6 +110,7 @@ class House:
             Route("/ready", self._ready),
             Route("/metrics", guarded(self._metrics)),
             Route("/openapi.json", self._openapi),
+            Route("/statistics", guarded(self._statistics)),
             Route("/applications", guarded(self._list)),
             Route(one, guarded(self._show)),
             Route(f"{one}/advance", guarded(self._advance), methods=["POST"]),
@@ -128,6 +131,14 @@ class House:
         if self.metrics is None:
             raise MachineClosed("the fleet is not open")
         return Response(self.metrics.text(), media_type=METRICS)
+
+    async def _statistics(self, _: Request) -> Response:
+        if self.fleet is None:
+            raise MachineClosed("the fleet is not open")
+        now = self.fleet.statistics()
+        folders = {name: app.directory for name, app in self.applications.items()}
+        disk = await to_thread.run_sync(lambda: {n: disk_bytes(p) for n, p in folders.items()})
+        return as_json({"fleet": now, "memory_bytes": resident_bytes(), "disk_bytes": disk})
 
     async def _openapi(self, _: Request) -> Response:
         return as_json(describe())

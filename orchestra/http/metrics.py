@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -22,8 +24,9 @@ if TYPE_CHECKING:
         PoolStatistics,
     )
 
-__all__ = ["Metrics"]
+__all__ = ["Metrics", "disk_bytes", "resident_bytes"]
 
+PAGE_BYTES = 4096
 CLASSES = ("advance", "inspect", "background")
 
 
@@ -69,6 +72,25 @@ class Metrics:
         yield _histograms("orchestra_call_seconds", "Phases of a call.", "phase", phases)
         yield from _pools(now.pools)
         yield from _applications(now.applications)
+
+
+def resident_bytes() -> int:
+    """Return what this process has in memory; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * PAGE_BYTES
+
+
+def disk_bytes(folder: Path) -> int:
+    """Return what the files below a folder take, each once however often it is linked."""
+    found = {}
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            status = path.lstat()
+            found[status.st_ino] = status.st_blocks * 512
+    return sum(found.values())
 
 
 def _pools(pools: Sequence[PoolStatistics]) -> Iterator[Metric]:

@@ -52,6 +52,7 @@ def _paths(properties: dict[str, Any]) -> Any:
     ready = _operation("Whether all applications are open.", 503, security=[])
     yield "/ready", {"get": ready}
     yield "/metrics", {"get": _operation("Statistics for Prometheus.", 503, content="text/plain")}
+    yield "/statistics", {"get": _operation("What the fleet does, for orchestra top.", 503)}
     yield "/openapi.json", {"get": _operation("This description.")}
     yield "/applications", {"get": _operation("What all applications do.")}
     yield one, {"parameters": [NAME], "get": _operation("What an application does.", 404)}
