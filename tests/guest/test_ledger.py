@@ -80,13 +80,15 @@ def test_any_operations_end_in_the_state_the_model_ends_in(
 
 COMMANDS = ["mint", "burn", "transfer", "fill", "balance", "accounts", "echo", "fail", "halt"]
 WORDS = st.sampled_from([*COMMANDS, "a", "b", "-1", "0", "7"])
+# not what takes as long as it is told to: hypothesis also tries what it reads in our tests
+BYTES = st.binary(max_size=200).filter(
+    lambda line: not {b"spin", b"flood", b"fill"} & {*line.split()}
+)
 SENTENCES = st.lists(WORDS, max_size=5).map(lambda words: " ".join(words).encode())
 
 
 @settings(max_examples=300)
-@given(
-    st.lists(st.tuples(st.booleans(), st.one_of(st.binary(max_size=200), SENTENCES)), max_size=8)
-)
+@given(st.lists(st.tuples(st.booleans(), st.one_of(BYTES, SENTENCES)), max_size=8))
 def test_any_bytes_are_answered_and_a_rejection_changes_nothing(
     library: CDLL, requests: list[tuple[bool, bytes]]
 ) -> None:
