@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -168,6 +169,35 @@ def reflink_clone(subject: Subject) -> Session:
     return session
 
 
+def floor(subject: Subject) -> Session:
+    """Do with plain system calls what storing a rolled machine takes of the file system."""
+    snapshot = subject.snapshot()
+    files = [path.name for path in snapshot.iterdir() if path.name != "machine.json"]
+    new = {"new.delta": bytes(9 * 4096), "machine.json": bytes(900)}
+
+    @contextlib.contextmanager
+    def session(_: int) -> Iterator[Operation]:
+        with subject.room() as room:
+
+            def operate(number: int) -> None:
+                path = f"{room}/.{number}.tmp"
+                os.mkdir(path)
+                folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+                for name in files:
+                    os.link(f"{snapshot}/{name}", name, dst_dir_fd=folder)
+                for name, data in new.items():
+                    file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, dir_fd=folder)
+                    os.write(file, data)
+                    os.close(file)
+                os.close(folder)
+                os.rename(path, f"{room}/{number}")
+
+            subject.settle()
+            yield operate
+
+    return session
+
+
 def _sessions() -> dict[str, Callable[[Subject], Session]]:
     makers = (
         ("load-config", load_config),
@@ -184,7 +214,7 @@ def _sessions() -> dict[str, Callable[[Subject], Session]]:
     }
     roll = partial(roll_snapshot, storage="backing", fate="store")
     found[f"{ROLL}-durable"] = partial(roll, durable=True)
-    found |= {"lease": lease, "fork": fork, "reflink-clone": reflink_clone}
+    found |= {"lease": lease, "fork": fork, "reflink-clone": reflink_clone, "floor/publish": floor}
     for size, ram in LARGE.items():
         found |= {
             f"load-config/backing/store/{size}": partial(

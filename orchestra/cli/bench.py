@@ -90,7 +90,8 @@ def storage(
 
     The machine has 60 MB of data on its drive. Each operation advances it 1000 cycles, in which it
     writes to 8 pages. Rows that end in `store` leave a snapshot in the page cache, durable ones on
-    the disk. Exits with 1 when a row is not at its line.
+    the disk; `floor/publish` is what the system calls of one cost alone. Exits with 1 when a row is
+    not at its line.
     """
     from orchestra.bench.chart import draw_storage, require_plotting
     from orchestra.bench.storage import StorageOptions, bench_storage
