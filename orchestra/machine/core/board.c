@@ -38,6 +38,7 @@ bool board_add_range(board *b, uint64_t start, uint64_t length, uint32_t flags) 
     memory_range *ranges = realloc(b->ranges, (b->range_count + 1) * sizeof *ranges);
     if (!ranges) return false;
     b->ranges = ranges;
+    if (flags & RANGE_EXECUTE) b->ram = b->range_count;
     b->ranges[b->range_count++] = (memory_range){start, length, flags, 0};
     while (((start + length - 1) >> PAGE_SHIFT) >> (NODE_BITS * b->height)) b->height++;
     return true;
@@ -79,6 +80,8 @@ void board_release(board *b) {
 }
 
 const memory_range *board_range(const board *b, uint64_t address) {
+    const memory_range *ram = &b->ranges[b->ram];
+    if (likely(b->range_count && address - ram->start < ram->length)) return ram;
     for (uint32_t i = 0; i < b->range_count; i++)
         if (address - b->ranges[i].start < b->ranges[i].length) return &b->ranges[i];
     return NULL;

@@ -204,7 +204,7 @@ struct board {
     uint32_t height; // levels of the radix tree
     memory_range *ranges;
     memory_extent *extents;
-    uint32_t range_count, extent_count;
+    uint32_t range_count, extent_count, ram; // ranges[ram] is asked first
     virtio_config virtio[VIRTIO_SLOTS];
     uint64_t cycles_per_tick;
     uint64_t watched; // physical address of an ELF's tohost, or ~0
