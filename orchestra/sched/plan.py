@@ -36,7 +36,7 @@ FIRST_CYCLES_PER_SECOND = 50e6  # a cold machine, decoding everything for the fi
 PLAUSIBLE_CYCLES_PER_SECOND = 10e9  # more than that is a leap over idle time, not speed
 BRIEF_SECONDS = 100e-6
 LONG_SECONDS = 1e-3
-GROWTH = 1.5  # a slice is lengthened carefully and shortened at once
+GROWTH = 4.0  # a slice is lengthened in a few steps and shortened at once
 
 
 class Priority(IntEnum):
