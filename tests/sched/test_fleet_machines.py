@@ -39,11 +39,11 @@ async def until(condition):
 
 async def test_a_machine_in_a_fleet_ends_in_the_same_state_as_alone(ledger):
     with ledger.fork() as alone:
-        alone.advance(b"spin 3000000")
+        alone.advance(b"spin 20000000")
         async with open_fleet(2) as fleet, anyio.create_task_group() as others:
             for _ in range(3):
-                others.start_soon(fleet.inspect, ledger.fork(), b"spin 2000000")
-            outcome = await fleet.advance(ledger, b"spin 3000000")
+                others.start_soon(fleet.inspect, ledger.fork(), b"spin 10000000")
+            outcome = await fleet.advance(ledger, b"spin 20000000")
             assert outcome.accepted
             assert fleet.statistics().slices > 4
         assert ledger.digest() == alone.digest()
