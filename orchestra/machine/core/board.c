@@ -38,8 +38,9 @@ bool board_add_range(board *b, uint64_t start, uint64_t length, uint32_t flags) 
     memory_range *ranges = realloc(b->ranges, (b->range_count + 1) * sizeof *ranges);
     if (!ranges) return false;
     b->ranges = ranges;
-    if (flags & RANGE_EXECUTE) b->ram = b->range_count;
-    b->ranges[b->range_count++] = (memory_range){start, length, flags, 0};
+    b->ranges[b->range_count] = (memory_range){start, length, flags, 0};
+    if (!(b->ranges[b->ram].flags & RANGE_EXECUTE)) b->ram = b->range_count; // drives come behind it
+    b->range_count++;
     while (((start + length - 1) >> PAGE_SHIFT) >> (NODE_BITS * b->height)) b->height++;
     return true;
 }
