@@ -10,9 +10,10 @@ from pathlib import Path
 from orchestra.machine._native import lib
 
 from orchestra.errors import BackingFault
-from orchestra.guest import LEDGER
 from orchestra.guest.debian import debian_config, fetch, make_initramfs
-from orchestra.machine import Boot, Machine, MachineConfig, Yielded
+from orchestra.machine import Boot, Image, Machine, MachineConfig, ReachedCycle, Yielded
+from tests.guests import write_image, write_words
+from tests.machine.test_faults import WALK
 
 
 def main() -> None:
@@ -36,20 +37,21 @@ def main() -> None:
 
 
 def faults(folder: Path) -> None:
-    program = folder / "program.elf"
-    program.write_bytes(LEDGER.read_bytes())
-    with Machine.create(MachineConfig(boot=Boot(elf=program))) as machine:
-        data = program.read_bytes()
-        program.write_bytes(b"")
+    """Walk through an image that became shorter, and through it whole again."""
+    code = write_words(folder / "code", WALK)
+    data = write_image(folder / "data")
+    images = Image(code, 0x8000_0000), Image(data, 0x8010_0000)
+    whole = data.read_bytes()
+    with Machine.create(MachineConfig(boot=Boot(images=images))) as machine:
+        data.write_bytes(b"")
         for _ in range(100):
             try:
-                machine.run()
+                machine.run(150)
             except BackingFault:
                 continue
-            raise AssertionError("a truncated program ran")
-        program.write_bytes(data)
-        assert isinstance(machine.run(), Yielded)
-        assert machine.advance(b"mint alice 1").accepted
+            raise AssertionError("a truncated image was read")
+        data.write_bytes(whole)
+        assert machine.run(150) == ReachedCycle(150)
 
 
 if __name__ == "__main__":

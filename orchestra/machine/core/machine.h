@@ -282,7 +282,8 @@ void code_purge(board *b, const uint8_t *start, uint64_t length);
 
 // tlb.c: what walks have found, for the address spaces that were used last
 
-enum { TLB_ENTRIES = 256, FETCH_ENTRIES = 512, HOST_ENTRIES = 256, HELD = 1024 };
+enum { TLB_ENTRIES = 512, FETCH_ENTRIES = 512, HOST_ENTRIES = 256, HELD = 4096 };
+enum { JOURNAL = 32 };
 enum { BANK_U, BANK_S, BANK_SUM, BANKS, TABLE_U = BANKS, TABLE_S, TABLES = 2 };
 enum { SPACES = 5, SPACE_M = SPACES - 1 }; // the last has no translation: machine mode
 
@@ -301,6 +302,9 @@ typedef struct { // bits of `ready` and `filled`: BANK_…, TABLE_…
     uint64_t satp;
     uint64_t used;         // when it was entered last
     uint8_t ready, filled; // which banks and tables were ever written to, and which may have entries
+    struct {
+        uint16_t count, index[JOURNAL]; // the first that were filled, to clear no more than needed
+    } journal[BANKS + TABLES];
     tlb_entry tlb[BANKS][TLB_ENTRIES];
     fetch_entry fetch[TABLES][FETCH_ENTRIES];
 } address_space;
@@ -344,6 +348,7 @@ bool mmu_debug_translate(machine *m, uint64_t address, uint64_t *physical);
 bool mmu_manage(machine *m, uint64_t address);       // may a cache block be managed?
 tlb_entry *tlb_bank(machine *m, unsigned privilege); // for data
 fetch_entry *tlb_fetch(machine *m);
+fetch_entry *tlb_fetch_for(machine *m, uint64_t pc); // to be filled
 tlb_entry *tlb_entry_for(machine *m, tlb_entry *bank, uint64_t address, uint64_t page, const uint8_t *host);
 void tlb_flush(engine *e);
 void tlb_forget_code(engine *e, const operation *operations);

@@ -151,6 +151,7 @@ bool engine_open(machine *m) {
         for (unsigned i = 0; i < SPACES; i++) {
             e->spaces[i].satp = NONE;
             e->spaces[i].used = e->spaces[i].ready = e->spaces[i].filled = 0;
+            memset(e->spaces[i].journal, 0, sizeof e->spaces[i].journal);
         }
         m->engine = e;
         for (unsigned i = 1; i < sizeof e->scratch / sizeof *e->scratch; i++)
@@ -530,7 +531,7 @@ operation *mmu_fetch(machine *m, uint64_t pc) {
     }
     c->writes = 0;
     if (c->code->hot) hot_renew(m->home->cache, c->code);
-    fetch_entry *entry = &tlb_fetch(m)[pc >> PAGE_SHIFT & (FETCH_ENTRIES - 1)];
+    fetch_entry *entry = tlb_fetch_for(m, pc);
     entry->tag = pc & ~4095ull;
     entry->operations = c->code->operations;
     return entry->operations + (pc & 4095) / 2;

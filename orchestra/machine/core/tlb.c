@@ -7,19 +7,34 @@
 
 static const uint64_t NONE = ~0ull;
 
-static void clear(address_space *space) {
-    for (unsigned bank = 0; bank < BANKS; bank++)
-        if (space->filled >> bank & 1) memset(space->tlb[bank], 0xff, sizeof space->tlb[bank]);
-    for (unsigned table = 0; table < TABLES; table++)
-        if (space->filled >> (TABLE_U + table) & 1)
-            memset(space->fetch[table], 0xff, sizeof space->fetch[table]);
-    space->filled = 0;
+static void note(address_space *space, unsigned which, uint64_t index) {
+    uint16_t *count = &space->journal[which].count;
+    if (*count < JOURNAL) space->journal[which].index[*count] = (uint16_t)index;
+    if (*count <= JOURNAL) ++*count;
+    space->filled |= (uint8_t)(1 << which);
 }
 
-static void let_go(engine *e, const address_space *space) {
-    for (unsigned bank = 0; bank < BANKS; bank++)
-        for (unsigned i = 0; (space->filled >> bank & 1) && i < TLB_ENTRIES; i++)
-            if (space->tlb[bank][i].page != NONE) e->held[space->tlb[bank][i].page % HELD]--;
+static void let_go(engine *e, tlb_entry *entry) {
+    if (entry->page != NONE) e->held[entry->page % HELD]--;
+    *entry = (tlb_entry){NONE, NONE, NONE, NONE};
+}
+
+static void clear(engine *e, address_space *space) {
+    for (unsigned which = 0; which < BANKS + TABLES; which++) {
+        uint16_t count = space->journal[which].count;
+        bool few = count <= JOURNAL, tlb = which < BANKS;
+        if (!(space->filled >> which & 1)) continue;
+        for (unsigned i = 0; i < (few ? count : tlb ? TLB_ENTRIES : 0); i++) {
+            unsigned index = few ? space->journal[which].index[i] : i;
+            if (tlb)
+                let_go(e, &space->tlb[which][index]);
+            else
+                space->fetch[which - TABLE_U][index].tag = NONE;
+        }
+        if (!few && !tlb) memset(space->fetch[which - TABLE_U], 0xff, sizeof space->fetch[0]);
+        space->journal[which].count = 0;
+    }
+    space->filled = 0;
 }
 
 // What the kernel maps, most spaces share: take over what the same entries of the root have led to.
@@ -46,6 +61,8 @@ static void inherit(machine *m, address_space *to, const address_space *from) {
     }
     to->filled = from->filled & ALL;
     to->ready |= to->filled;
+    for (unsigned which = 0; which < BANKS + TABLES; which++)
+        if (to->filled >> which & 1) to->journal[which] = from->journal[which];
 }
 
 static address_space *enter(machine *m) {
@@ -60,8 +77,7 @@ static address_space *enter(machine *m) {
         if (space->used < found->used) found = space;
     }
     if (found->satp != m->s.satp) {
-        let_go(e, found);
-        clear(found);
+        clear(e, found);
         found->satp = m->s.satp;
         if (before && before != found) inherit(m, found, before);
     }
@@ -92,8 +108,15 @@ fetch_entry *tlb_fetch(machine *m) {
         memset(space->fetch[table], 0xff, sizeof space->fetch[table]);
         space->ready |= (uint8_t)(1 << (TABLE_U + table));
     }
-    space->filled |= (uint8_t)(1 << (TABLE_U + table));
     return space->fetch[table];
+}
+
+fetch_entry *tlb_fetch_for(machine *m, uint64_t pc) {
+    fetch_entry *entry = &tlb_fetch(m)[pc >> PAGE_SHIFT & (FETCH_ENTRIES - 1)];
+    unsigned table = m->s.privilege == PRIVILEGE_S;
+    address_space *space = space_of(m, m->s.privilege);
+    note(space, TABLE_U + table, (uint64_t)(entry - space->fetch[table]));
+    return entry;
 }
 
 // The entry for an address, with nothing permitted yet unless it is there already.
@@ -102,19 +125,18 @@ tlb_entry *tlb_entry_for(machine *m, tlb_entry *bank, uint64_t address, uint64_t
     uint64_t tag = address & ~4095ull, addend = (uintptr_t)host - tag;
     tlb_entry *entry = &bank[address >> PAGE_SHIFT & (TLB_ENTRIES - 1)];
     address_space *space = &e->spaces[(size_t)((uint8_t *)bank - (uint8_t *)e->spaces) / sizeof *space];
-    space->filled |= (uint8_t)(1 << (bank - space->tlb[0]) / TLB_ENTRIES);
     if (entry->page == page && entry->addend == addend && (entry->read == tag || entry->write == tag))
         return entry;
     if (entry->page != NONE) e->held[entry->page % HELD]--;
     e->held[page % HELD]++;
+    note(space, (unsigned)((bank - space->tlb[0]) / TLB_ENTRIES), (uint64_t)(entry - bank));
     *entry = (tlb_entry){NONE, NONE, addend, page};
     return entry;
 }
 
 void tlb_flush(engine *e) {
     for (unsigned i = 0; i < SPACES; i++)
-        if (e->spaces[i].filled) clear(&e->spaces[i]);
-    memset(e->held, 0, sizeof e->held);
+        if (e->spaces[i].filled) clear(e, &e->spaces[i]);
 }
 
 // Nobody finds this decoded code any more.
@@ -151,17 +173,19 @@ static void forget_tags(tlb_entry *entry, uint64_t start, unsigned shift) {
 // Nothing is known any more of the virtual addresses from `start` on that share its bits above `shift`, in
 // any space that has translation.
 void tlb_forget_range(engine *e, uint64_t start, unsigned shift) {
-    bool one = shift == PAGE_SHIFT;
+    uint64_t pages = 1ull << (shift - PAGE_SHIFT), first = start >> PAGE_SHIFT;
+    unsigned entries = pages < TLB_ENTRIES ? (unsigned)pages : TLB_ENTRIES;
+    unsigned fetches = pages < FETCH_ENTRIES ? (unsigned)pages : FETCH_ENTRIES;
     for (address_space *space = e->spaces; space < &e->spaces[SPACE_M]; space++) {
         for (unsigned bank = 0; bank < BANKS; bank++) {
             if (!(space->filled >> bank & 1)) continue;
-            tlb_entry *entry = &space->tlb[bank][one ? start >> PAGE_SHIFT & (TLB_ENTRIES - 1) : 0];
-            for (unsigned n = one ? 1 : TLB_ENTRIES; n-- > 0; entry++) forget_tags(entry, start, shift);
+            tlb_entry *entry = &space->tlb[bank][first & (TLB_ENTRIES - 1) & -(uint64_t)entries];
+            for (unsigned n = entries; n-- > 0; entry++) forget_tags(entry, start, shift);
         }
         for (unsigned table = 0; table < TABLES; table++) {
             if (!(space->filled >> (TABLE_U + table) & 1)) continue;
-            fetch_entry *entry = &space->fetch[table][one ? start >> PAGE_SHIFT & (FETCH_ENTRIES - 1) : 0];
-            for (unsigned n = one ? 1 : FETCH_ENTRIES; n-- > 0; entry++)
+            fetch_entry *entry = &space->fetch[table][first & (FETCH_ENTRIES - 1) & -(uint64_t)fetches];
+            for (unsigned n = fetches; n-- > 0; entry++)
                 if (!((entry->tag ^ start) >> shift)) entry->tag = NONE;
         }
     }
@@ -171,8 +195,7 @@ void tlb_forget_range(engine *e, uint64_t start, unsigned shift) {
 void tlb_forget_root(engine *e, uint64_t page) {
     for (address_space *space = e->spaces; space < &e->spaces[SPACE_M]; space++) {
         if (!(space->satp >> 60) || (space->satp & 0xfffffffffff) != page) continue;
-        let_go(e, space);
-        clear(space);
+        clear(e, space);
         space->satp = NONE;
     }
 }
