@@ -154,6 +154,8 @@ class Machine:
     ) -> Self:
         """Open a folder whose lock the caller holds already; the machine closes it."""
         folder = os.fspath(directory)
+        if not folder.startswith("/"):
+            folder = os.path.abspath(folder)
         view = open_view(folder, lock, torn, in_place=storage == "backing")
         try:
             record = view.record
@@ -532,6 +534,8 @@ class Machine:
         if self.closed:
             return
         with self._turn.lock:
+            if self.closed:  # by another thread, while this one waited
+                return
             self._store.close(self._core, reproducible=self.reproducible, durable=durable)
             self._core.close()
             self._view.release()
@@ -544,6 +548,8 @@ class Machine:
         if self.closed:
             return
         with self._turn.lock:
+            if self.closed:
+                return
             self._core.close()
             self._store.discard()
             self._view.release()

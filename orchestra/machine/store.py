@@ -200,12 +200,13 @@ class Store:
         if durable:
             for flat in self._flats.values():
                 flat.sync()
-        old = {part.identity[:3]: part for part in (*parts_of(view), *self._sealed)}
-        before = self._parts_found = [old.get(part.identity[:3], part) for part in self._parts]
+        old = {part.name: part for part in (*parts_of(view), *self._sealed)}
+        # a snapshot may have copies of them, on another file system; no name is used twice
+        before = self._parts_found = [old.get(part.name, part) for part in self._parts]
         try:
             parts, _ = self._store(core, fd, view.folder, {})
         except FileExistsError:  # of a writer that was killed at its seal
-            sweep(view.folder, fd, [part.name for part in old.values()])
+            sweep(view.folder, fd, old)
             parts, _ = self._store(core, fd, view.folder, {})
         names = tuple(part.name for part in parts)
         if self._record is not view.record or names != view.record.deltas:
@@ -220,10 +221,10 @@ class Store:
                     *(core, secrets.token_hex(16), images, parts), reproducible=reproducible
                 )
                 replace_record(fd, record, durable=durable)
-            for part in old.values():
-                if part.name not in names:
+            for name in old:
+                if name not in names:
                     with suppress(FileNotFoundError):
-                        os.unlink(part.name, dir_fd=fd)
+                        os.unlink(name, dir_fd=fd)
         elif durable:
             sync_tree(Path(view.folder))
         if self._top is not None:

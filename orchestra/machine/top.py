@@ -7,6 +7,7 @@ The first MiB of new pages stays in memory: storing writes it faster than the fi
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -76,7 +77,7 @@ class Top:
 
     def note(self, *, durable: bool) -> None:
         """Write what there is to know; until then, who finds the top knows no more than that."""
-        note = msgspec.json.encode(self._note) + b"\0"
+        note = _encode(self._note) + b"\0"
         if len(note) <= PAGE_BYTES:  # else the paths are too long to be remembered
             os.pwrite(self._fd, note, 0)
         if durable:
@@ -102,6 +103,13 @@ def _index_room(length: int) -> int:
     return PAGE_BYTES + -(-length // PAGE_BYTES) * 12
 
 
+def _encode(note: Note) -> bytes:
+    try:
+        return msgspec.json.encode(note)
+    except UnicodeEncodeError:  # a path that is no UTF-8
+        return json.dumps(msgspec.to_builtins(note)).encode()
+
+
 def read_note(folder: str, fd: int | None) -> Note | None:
     """Read what the top of a folder, perhaps open as `fd`, says; None when there is none."""
     path = f"{folder}/{TOP}"
@@ -109,8 +117,10 @@ def read_note(folder: str, fd: int | None) -> Note | None:
         return None
     try:
         page = read_head(*((AT_CWD, path) if fd is None else (fd, TOP)), path, PAGE_BYTES)
-        return msgspec.json.decode(page.split(b"\0")[0], type=Note)
+        note = msgspec.convert(json.loads(page.split(b"\0")[0]), Note)
     except FileNotFoundError:
         return None
-    except (BadImage, msgspec.MsgspecError, OSError):
+    except (BadImage, msgspec.MsgspecError, OSError, ValueError, RecursionError):
         return Note()
+    paths = [note.folder, *(snapshot.path for snapshot in note.published)]
+    return Note() if any("\0" in path for path in paths) else note

@@ -117,3 +117,21 @@ def test_a_machine_of_a_folder_that_was_replaced_is_another(tmp_path):
         with Machine.open(tmp_path / "old") as new:
             assert new.inspect(b"balance alice").reports == (b"2",)
         assert old.inspect(b"balance alice").reports == (b"1",)
+
+
+def test_a_machine_that_several_threads_close_lets_go_of_its_view_once(tmp_path):
+    ready_ledger(tmp_path / "app").close()
+    with Machine.open(tmp_path / "app") as sibling:
+        expected = sibling.digest()
+        machine = Machine.open(tmp_path / "app")
+        ends = [machine.close, machine.discard, machine.close, machine.discard]
+        threads = [threading.Thread(target=end) for end in ends]
+        with machine._turn:  # all of them wait for it
+            for thread in threads:
+                thread.start()
+        for thread in threads:
+            thread.join()
+        with pytest.raises(MachineLocked):
+            Machine.open(tmp_path / "app", storage="backing")
+        assert sibling.digest() == expected
+        assert sibling.advance(b"mint alice 1").status == "accepted"
