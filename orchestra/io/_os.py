@@ -344,6 +344,10 @@ class NativeArena:
         """End the file at that byte, for good."""
         _check(lib.io_arena_finish(self._arena, file_length))
 
+    def resume(self) -> None:
+        """Take a finish back."""
+        _check(lib.io_arena_resume(self._arena))
+
     def free(self) -> None:
         """Unmap everything; twice is fine."""
         lib.io_arena_free(self._arena)

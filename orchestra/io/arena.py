@@ -125,6 +125,15 @@ class Arena:
         self.write_file(0, header)
         self._open().finish(self.first_offset + length + len(tail))
 
+    def resume(self) -> None:
+        """Take `finish` back, whether or not it came to its end: the storage grows again."""
+        self._open().resume()
+
+    def call(self, path: str) -> None:
+        """Say which of its names the file keeps, for errors."""
+        self.path = Path(path)
+        fault.rename(self._owner, path)
+
     def fileno(self) -> int:
         """Return the descriptor of the file; ValueError for anonymous memory."""
         self._open()

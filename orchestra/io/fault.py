@@ -12,7 +12,7 @@ from orchestra.errors import BackingFault
 
 from ._os import Fault, Guard, call_guarded, install_handler
 
-__all__ = ["Backing", "Guard", "as_error", "forget", "guarded", "install", "register"]
+__all__ = ["Backing", "Guard", "as_error", "forget", "guarded", "install", "register", "rename"]
 
 FULL_BELOW_BYTES: Final = 1 << 20  # btrfs and xfs refuse data while some blocks are left
 _UNKNOWN: Final = "input/output error"
@@ -52,6 +52,11 @@ def register(backing: Backing) -> int:
 def forget(owner: int) -> None:
     """Forget an owner whose memory is unmapped; twice is fine."""
     _backings.pop(owner, None)
+
+
+def rename(owner: int, path: str) -> None:
+    """Call an owner's file something else."""
+    _backings[owner] = _backings[owner]._replace(path=path)
 
 
 def install() -> None:

@@ -716,6 +716,10 @@ class Core:
         function = ffi.cast("arena_grow", grow)
         _need(lib.machine_set_arena(self.pointer, function, ffi.cast("void *", context)))
 
+    def uses(self, context: int) -> bool:
+        """Whether the storage behind that `context` of a grow function holds any of its layers."""
+        return bool(lib.machine_uses(self.pointer, ffi.cast("void *", context)))
+
     def cool(self) -> None:
         """Free the caches of a machine that will not run for a while."""
         lib.machine_cool(self.pointer)

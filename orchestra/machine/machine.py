@@ -534,10 +534,11 @@ class Machine:
         if self.closed:
             return
         with self._turn.lock:
-            if self.closed:  # by another thread, while this one waited
+            if self._core.closed:  # by another thread, while this one waited
                 return
             self._store.close(self._core, reproducible=self.reproducible, durable=durable)
             self._core.close()
+            self._store.discard()
             self._view.release()
 
     def discard(self) -> None:
@@ -548,7 +549,7 @@ class Machine:
         if self.closed:
             return
         with self._turn.lock:
-            if self.closed:
+            if self._core.closed:
                 return
             self._core.close()
             self._store.discard()

@@ -118,7 +118,8 @@ class Store:
         copy._images_found = self._images_found
         copy._stored_state = self._stored_state
         copy._top, copy._sealed, copy._told = None, [], False
-        arenas = [part.arena for part in self._parts_found or () if part.arena is not None]
+        sealed = (*self._sealed, *(self._parts_found or ()))
+        arenas = [part.arena for part in sealed if part.arena is not None]
         copy._kept = (*self._kept, *arenas, *([self._top.arena] if self._top else []))
         return copy
 
@@ -129,16 +130,15 @@ class Store:
         if self._top is None:
             if core.closed:  # and with it the lock
                 raise core.gone()
-            self._renew_top(core, [])
+            view = self._view
+            assert view.folder is not None
+            assert view.record is not None
+            self._use_top(core, Top(view.folder, view.record.id, [], self._reserve))
         assert self._top is not None
         self._top.reserve()
         self.ready = True
 
-    def _renew_top(self, core: Core, published: list[Published]) -> None:
-        view = self._view
-        assert view.folder is not None
-        assert view.record is not None
-        top = Top(view.folder, view.record.id, published, self._reserve)
+    def _use_top(self, core: Core, top: Top) -> None:
         core.set_arena(top.arena.grow_function, top.arena.context)
         self._top = top
 
@@ -259,7 +259,7 @@ class Store:
 
     def discard(self) -> None:
         """Let go of the files; those of an open top stay, and tell that it was not sealed."""
-        self._top = None
+        self._top, self._kept, self._sealed, self._parts_found = None, (), [], []
         self.ready = False
 
     def _store(
@@ -313,21 +313,30 @@ class Store:
         for first, count in _runs(zeros):
             punch_hole(arena.fileno(), PAGE_BYTES * (1 + first), PAGE_BYTES * count)
         header, tail = delta_tail(entries, slots, core.state, checksums)
-        arena.finish(slots * PAGE_BYTES, header, tail)
-        if durable:
-            arena.sync()
         name = next_name(self._parts)
-        os.rename(self._top.path, f"{folder}/{name}")
-        published = self._top.published
+        after = self._top.become(name, slots * PAGE_BYTES, header, tail, durable=durable)
         core.mark_stored()
         self._stored_state = core.state
         part = Part(folder, name, identity_of(arena.fileno()), array("Q", entries), arena)
         self._sealed.append(part)
         self._told = False
         self._parts_found = [*kept, part]
-        self._renew_top(core, published)
+        self._use_top(core, after)
+        self._drop_absorbed(core)
         self.ready = not self._reserve
         return len(wanted)
+
+    def _drop_absorbed(self, core: Core) -> None:
+        """Let go of what was sealed, and is in a later seal, unless a fork still has its layer."""
+        names, kept = {part.name for part in self._parts}, []
+        for part in self._sealed:
+            if part.name in names or (part.arena is not None and core.uses(part.arena.context)):
+                kept.append(part)
+                continue
+            with suppress(FileNotFoundError):
+                os.unlink(f"{part.folder}/{part.name}")
+        self._sealed = kept
+        self._kept = tuple(arena for arena in self._kept if core.uses(arena.context))
 
     # what else is in a folder
 

@@ -18,7 +18,8 @@ import msgspec
 from orchestra.errors import BadImage
 from orchestra.io.arena import Arena
 from orchestra.io.entry import AT_CWD, exists, read_head
-from orchestra.io.folder import sync
+from orchestra.io.folder import sync, temporary_name
+from orchestra.io.reflink import cannot_link
 
 from ._core import PAGE_BYTES
 
@@ -53,8 +54,10 @@ class Top:
     With `reserve`, bytes of pages, it is in its file from the first page on.
     """
 
-    def __init__(self, folder: str, base: str, published: list[Published], reserve: int) -> None:
-        self.path = f"{folder}/{TOP}"
+    def __init__(
+        self, folder: str, base: str, published: list[Published], reserve: int, name: str = TOP
+    ) -> None:
+        self.path = f"{folder}/{name}"
         self.arena = Arena.on_file(
             *(self.path,),
             first_offset=PAGE_BYTES,
@@ -63,7 +66,7 @@ class Top:
         self._fd = self.arena.fileno()
         self._is_durable = False  # its name
         self._note = Note(base, published, folder)
-        self._reserve = reserve
+        self._reserve, self._reserved = reserve, False
 
     @property
     def published(self) -> list[Published]:
@@ -88,9 +91,57 @@ class Top:
 
     def reserve(self) -> None:
         """Allocate what is to be reserved, once; OSError ENOSPC."""
-        if self._reserve:
+        if self._reserve and not self._reserved:
             self.arena.reserve(self._reserve + _index_room(self._reserve))
-            self._reserve = 0
+            self._reserved = True
+
+    def become(self, delta: str, length: int, head: bytes, tail: bytes, *, durable: bool) -> Top:
+        """Make a delta of it, in the same folder, with `length` bytes of pages; gives the next top.
+
+        That one takes its place first, so that at any time there is a note to be found. When it
+        fails (OSError), all is as before.
+        """
+        note, place = self._note, f"{self._note.folder}/{delta}"
+        name = temporary_name(TOP)
+        after = Top(note.folder, note.base, note.published, self._reserve, name)
+        try:
+            if note.published:
+                after.note(durable=durable)
+            with suppress(FileNotFoundError):  # of a writer that was killed
+                os.unlink(place)
+            self._name_also(place)
+            try:
+                os.rename(after.path, self.path)
+                if durable:
+                    sync(Path(note.folder))
+                self.arena.finish(length, head, tail)
+                if durable:
+                    self.arena.sync()
+            except BaseException:
+                self._take_back(place)
+                raise
+        except BaseException:
+            after.close()
+            raise
+        self.arena.call(place)
+        after.path = self.path
+        after.arena.call(after.path)
+        return after
+
+    def _name_also(self, place: str) -> None:
+        try:
+            os.link(self.path, place)
+        except OSError as error:
+            if not cannot_link(error):
+                raise
+            os.rename(self.path, place)
+
+    def _take_back(self, place: str) -> None:
+        os.rename(place, self.path)
+        with suppress(FileNotFoundError):  # nothing was renamed, if both were names of one file
+            os.unlink(place)
+        self.arena.resume()
+        self.note(durable=False)
 
     def close(self) -> None:
         """Take the file away; the arena lives on as long as something points into it."""

@@ -50,6 +50,7 @@ class Disk:
 
     def __init__(self, root):
         self.root, self.top = root, self.scanned(root)
+        self.made = {}  # by inode
 
     def scanned(self, folder):
         """Take a tree for synced."""
@@ -67,14 +68,17 @@ class Disk:
             at = at.names[part]
         return at, name
 
-    def apply(self, what, path, second, kept):
+    def apply(self, what, inode, path, second, kept):
         """Do what was recorded."""
+        if what == "sync" and path.endswith(" (deleted)"):  # it has other names
+            self.made[inode].kept = kept / second
+            return
         if what == "sync":
             self.sync(path, kept / second)
             return
         folder, name = self.find(path)
         if what in ("create", "mkdir"):
-            folder.names[name] = File() if what == "create" else Folder()
+            folder.names[name] = self.made[inode] = File() if what == "create" else Folder()
         elif what == "link":
             target, new = self.find(second)
             target.names[new] = folder.names[name]
@@ -166,11 +170,11 @@ def main(name, scratch, durable):
     shutil.copytree(base, root)  # as it was
     disk, chance = Disk(root), random.Random(name)
     promised, seen = set(), set()
-    for number, (what, _, path, second) in enumerate(changes):
+    for number, (what, inode, path, second) in enumerate(changes):
         if what == "mark":
             promised.add(path)
         else:
-            disk.apply(what, path, second, scratch / "kept")
+            disk.apply(what, inode, path, second, scratch / "kept")
         for kind, choose in enumerate(disk.states(chance)):
             target = scratch / f"found-{number}-{kind}"
             key = disk.make(choose, target, chance), frozenset(promised)

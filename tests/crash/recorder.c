@@ -111,7 +111,9 @@ static void keep_synced(int fd, const char *path) {
     snprintf(number, sizeof number, "%d", ++number_of_syncs);
     if (S_ISREG(status.st_mode)) {
         snprintf(name, sizeof name, "%s/%s", crash.synced, number);
-        int source = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+        char opened[64]; // the name it was opened by may be gone, and it have another
+        snprintf(opened, sizeof opened, "/proc/self/fd/%d", fd);
+        int source = (int)syscall(SYS_openat, AT_FDCWD, opened, O_RDONLY | O_CLOEXEC, 0);
         int target = (int)syscall(SYS_openat, AT_FDCWD, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
         char block[65536];
         for (long done; (done = syscall(SYS_read, source, block, sizeof block)) > 0;)

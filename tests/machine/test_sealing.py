@@ -1,11 +1,18 @@
 """Machines that could not be sealed, or whose snapshot failed: nothing that they did is lost."""
 
+import errno
+import os
+import shutil
 from contextlib import ExitStack
+from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
 from orchestra.errors import BackingFault, FolderExists, MachineClosed, MachineTorn
 from orchestra.machine import Machine
+from orchestra.machine.record import read_record
+from orchestra.machine.torn import settle_torn
 from orchestra.machine.verify import verify_folder
 from tests.filesystems import empty, fill, mounted
 from tests.guests import ledger_config, ready_ledger
@@ -155,3 +162,119 @@ def test_what_was_done_after_a_snapshot_is_sealed_when_the_machine_is_closed(pag
         with Machine.open(tmp_path / "app", storage=storage) as machine:
             assert machine.digest() == expected
     assert verify_folder(tmp_path / "app").ok
+
+
+def descriptors():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_machine_that_is_stored_often_holds_what_it_shows(removed, tmp_path):
+    """Each time its top has grown into its file."""
+    ready_ledger(tmp_path / "app").close()
+    before = descriptors()
+    machine = Machine.open(tmp_path / "app", storage="backing")
+    with machine.fork() as fork:
+        expected = fork.digest()
+        for number in range(40):
+            machine.write(PLACE, os.urandom(2 * MIB))
+            if number == 20:
+                forked = machine.fork()
+                then = forked.digest()
+            machine.snapshot(tmp_path / f"snap{number}")
+            if removed:
+                shutil.rmtree(tmp_path / f"snap{number}")
+        assert descriptors() - before < 16
+        assert sum(file.stat().st_size for file in (tmp_path / "app").iterdir()) < 16 * MIB
+        assert fork.digest() == expected
+    final = machine.digest()
+    machine.close()
+    assert forked.digest() == then
+    forked.snapshot(tmp_path / "forked")
+    forked.close()
+    assert descriptors() == before
+    for folder, digest in (("app", final), ("forked", then)):
+        verify_folder(tmp_path / folder)
+        with Machine.open(tmp_path / folder) as again:
+            assert again.digest() == digest
+
+
+STEPS = {
+    "no descriptor for the next top": ("orchestra.machine.top.Arena.on_file", errno.EMFILE),
+    "no name": ("orchestra.machine.top.os.link", errno.ENOSPC),
+    "no place": ("orchestra.machine.top.os.rename", errno.ENOSPC),
+    "no end": ("orchestra.io.arena.Arena.finish", errno.EIO),
+    "no sync": ("orchestra.io.arena.Arena.sync", errno.EIO),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_seal_that_fails_at_any_step_changes_nothing(step, tmp_path, monkeypatch):
+    ready_ledger(tmp_path / "app").close()
+    machine = Machine.open(tmp_path / "app", storage="backing")
+    machine.advance(b"mint alice 1")
+    machine.snapshot(tmp_path / "first")
+    machine.write(PLACE, os.urandom(2 * MIB))
+    expected, names = machine.digest(), sorted((tmp_path / "app").iterdir())
+    where, number = STEPS[step]
+    with monkeypatch.context() as patch:
+        patch.setattr(where, failing_once(number, where))
+        with pytest.raises(OSError, match=os.strerror(number)):
+            machine.close(durable=True)
+    assert machine.digest() == expected
+    assert sorted((tmp_path / "app").iterdir()) == names
+    check_note(tmp_path / "app", "first")
+    machine.write(PLACE + MIB, os.urandom(4 * MIB))
+    expected = machine.digest()
+    machine.close()
+    verify_folder(tmp_path / "app")
+    with Machine.open(tmp_path / "app") as again:
+        assert again.digest() == expected
+
+
+def failing_once(number, where):
+    done = resolve_name(where)
+    failed = []
+
+    def function(*args, **kwargs):
+        if failed:
+            return done(*args, **kwargs)
+        failed.append(True)
+        raise OSError(number, os.strerror(number))
+
+    return function
+
+
+def check_note(folder, snapshot):
+    """Look at a folder as if its writer were dead."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        with pytest.raises(MachineTorn, match=snapshot):
+            settle_torn(str(folder), fd, read_record(folder), "refuse", writing=False)
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("step", [where for where, _ in STEPS.values()])
+def test_at_every_step_of_a_seal_the_folder_names_the_last_snapshot(step, tmp_path, monkeypatch):
+    ready_ledger(tmp_path / "app").close()
+    machine = Machine.open(tmp_path / "app", storage="backing")
+    machine.advance(b"mint alice 1")
+    machine.snapshot(tmp_path / "first")
+    machine.write(PLACE, os.urandom(2 * MIB))
+    done, seen = resolve_name(step), []
+
+    def function(*args, **kwargs):
+        check_note(tmp_path / "app", "first")
+        seen.append(done(*args, **kwargs))
+        check_note(tmp_path / "app", "first")
+        return seen[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(step, function)
+        patch.setattr("orchestra.machine.store.replace_record", failing_once(errno.EIO, "os.nice"))
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            machine.close(durable=True)
+    assert seen
+    check_note(tmp_path / "app", "first")
+    machine.close()

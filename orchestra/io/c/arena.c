@@ -168,6 +168,13 @@ int io_arena_finish(struct io_arena *arena, uint64_t file_length) {
     return 0;
 }
 
+/* Takes a finish back: the file is as long as before. */
+int io_arena_resume(struct io_arena *arena) {
+    if (arena->fd >= 0 && ftruncate(arena->fd, (off_t)arena->file_length) != 0) return -errno;
+    arena->finished = 0;
+    return 0;
+}
+
 uint64_t io_arena_length(const struct io_arena *arena) {
     return atomic_load_explicit(&arena->length, memory_order_acquire);
 }

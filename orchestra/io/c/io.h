@@ -82,6 +82,7 @@ void io_arena_touch(void *arena);
 int io_arena_spilled(const struct io_arena *arena);
 int io_arena_fill(struct io_arena *arena);
 int io_arena_finish(struct io_arena *arena, uint64_t file_length);
+int io_arena_resume(struct io_arena *arena);
 uint64_t io_arena_length(const struct io_arena *arena);
 uint64_t io_arena_chunks(const struct io_arena *arena, struct io_chunk *chunks, uint64_t room);
 

@@ -97,6 +97,7 @@ typedef struct {
 void machine_seal(seal_call *call);
 void machine_adopt(adopt_call *call);
 void machine_collapse(machine *m);
+bool machine_uses(const machine *m, const void *context);
 void machine_rollback(machine *m);
 void machine_keep_undo(machine *m);
 

@@ -757,6 +757,7 @@ void machine_trace(trace_call *call);
 void machine_seal(seal_call *call);
 void machine_adopt(adopt_call *call);
 void machine_collapse(machine *m);
+bool machine_uses(const machine *m, const void *context);
 void machine_rollback(machine *m); // may fault if memory is in place
 void machine_access(access_call *call);
 void machine_serve(serve_call *call);

@@ -440,6 +440,14 @@ void machine_collapse(machine *m) {
     }
 }
 
+// Does this arena hold pages of the machine's, or of layers below it that others keep?
+bool machine_uses(const machine *m, const void *context) {
+    if (m->memory.top && m->memory.top->context == context) return true;
+    for (const layer *l = m->memory.base; l; l = l->parent)
+        if (l->pages && l->pages->context == context) return true;
+    return false;
+}
+
 // Pages that differ from the newest stored layer, and where they are.
 uint64_t machine_unstored(machine *m, uint64_t *pages, uint64_t capacity) {
     memory *mem = &m->memory;
