@@ -12,7 +12,7 @@ static const uint64_t RAM = 0x80000000;
 static uint8_t ram[RAM_BYTES] __attribute__((aligned(1 << 16)));
 
 static void run_to(machine *m, uint64_t until, uint64_t slice) {
-    run_call call = {m, 0, UINT32_MAX, 0, STOP_CYCLE};
+    run_call call = {.machine = m, .cycles = ~0ull, .console_bytes = UINT32_MAX, .stop = STOP_CYCLE};
     while (m->s.cycle < until && call.stop == STOP_CYCLE) {
         call.until = until - m->s.cycle < slice ? until : m->s.cycle + slice;
         machine_run(&call);
