@@ -138,7 +138,7 @@ typedef enum { ONE_BY_ONE, WHOLE, SLICED, TRANSLATED, TRANSLATED_SLICED, WAYS } 
 static const char *const names[WAYS] = {"one by one", "whole", "sliced", "translated", "translated, sliced"};
 
 static void run_to(machine *m, uint64_t until) {
-    run_call call = {m, until, UINT32_MAX, 0, 0};
+    run_call call = {.machine = m, .until = until, .cycles = ~0ull, .console_bytes = UINT32_MAX};
     machine_run(&call);
     m->console_length = 0;
 }
