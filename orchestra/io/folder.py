@@ -8,6 +8,7 @@ import fcntl
 import itertools
 import os
 import re
+import secrets
 import shutil
 import stat
 from pathlib import Path
@@ -45,7 +46,7 @@ _KINDS: Final = {
     stat.S_IFCHR: "a character device",
     stat.S_IFBLK: "a block device",
 }
-_numbers = itertools.count()
+_numbers = itertools.count(secrets.randbelow(10**12))  # a dead process may have had our number
 _swept: set[str] = set()
 
 

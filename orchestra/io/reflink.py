@@ -42,6 +42,7 @@ _CANNOT: Final = {
     errno.ETXTBSY,
     errno.EXDEV,
 }
+_NEVER: Final = {errno.ENOSYS, errno.ENOTTY, errno.EOPNOTSUPP}
 _CANNOT_LINK: Final = {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 _without_reflink: Final[set[tuple[int, int]]] = set()  # file systems that have refused it
 
@@ -114,7 +115,6 @@ def _clone_open(source_fd: int, target: Path | str, mode: int, *, copy: bool) ->
         if result is None and copy:
             result = _copy(source_fd, target_fd)
         if result is None:
-            _without_reflink.add(_filesystem_of(target_fd))
             os.unlink(target)
     except BaseException:
         os.unlink(target)
@@ -162,6 +162,8 @@ def _reflink(source: int, target: int) -> CloneResult | None:
     try:
         fcntl.ioctl(target, _FICLONE, source)
     except OSError as error:
+        if error.errno in _NEVER:  # not only this file, or from there
+            _without_reflink.add(_filesystem_of(target))
         if error.errno in _CANNOT:
             return None
         raise

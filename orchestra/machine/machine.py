@@ -13,7 +13,7 @@ from orchestra.errors import (
     GuestError,
     MachineBusy,
 )
-from orchestra.io.folder import temporary_name
+from orchestra.io.folder import remove, temporary_name
 from orchestra.io.lock import wait_lock
 from orchestra.io.process import stays_behind
 
@@ -458,7 +458,11 @@ class Machine:
             beside = self.directory or self._view.flats[0].lock.path
             place = beside.with_name(temporary_name(beside.name))
             self._store.snapshot(self._core, place, reproducible=self.reproducible, durable=False)
-        copy = type(self).open(place)
+        try:
+            copy = type(self).open(place)
+        except BaseException:
+            remove(place)
+            raise
         copy._view.temporary = place  # noqa: SLF001 - one of us
         if self._input:
             copy.console_input(bytes(self._input))

@@ -76,8 +76,9 @@ class View:
             if self.key is not None:
                 _open.views.pop(self.key, None)
         del self.layer, self.board
+        ours = not self.locks or not self.locks[0].closed  # else this is a forked child
         _close(self.mappings, self.locks)
-        if self.temporary is not None:
+        if self.temporary is not None and ours:
             remove(self.temporary)
 
 

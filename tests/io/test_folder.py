@@ -154,6 +154,17 @@ def test_what_a_process_unseen_here_builds_is_not_swept(tmp_path: Path) -> None:
     assert sweep(tmp_path) == [building]
 
 
+def test_two_processes_of_one_number_build_under_different_names(
+    tmp_path: Path, start_python: StartPython
+) -> None:
+    """The first process of a container has the same number each time it is started."""
+    numbers = set()
+    for _ in range(3):
+        name = heard(start_python(PUBLISHER, tmp_path / "app"))
+        numbers.add(name.rpartition("-")[2])
+    assert len(numbers) == 3
+
+
 def test_only_names_of_ours_are_swept(tmp_path: Path) -> None:
     for name in (".app.tmp", "app.4194305-0.tmp", ".app.4194305-0.tmp.gz", ".x.4194305.tmp"):
         (tmp_path / name).touch()

@@ -119,6 +119,24 @@ def test_a_child_does_not_hold_its_parents_folder(tmp_path):
     os.waitpid(child, 0)
 
 
+def test_a_child_leaves_the_folder_of_a_copy_to_its_parent(tmp_path):
+    drive = tmp_path / "drive"
+    drive.write_bytes(bytes(2 << 20))
+    config = ledger_config(drives=(Drive("disk", kind="pmem", path=drive, shared=True),))
+    with Machine.create(config, tmp_path / "app") as machine:
+        before = set(tmp_path.iterdir())
+        copy = machine.fork()
+        (place,) = set(tmp_path.iterdir()) - before
+
+        def work():
+            copy.close()
+            return place.exists()
+
+        assert in_child(work) == "True"
+        copy.close()
+        assert not place.exists()
+
+
 PARALLEL = textwrap.dedent("""
     import multiprocessing, sys
     from orchestra.errors import MachineForked

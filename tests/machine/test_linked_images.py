@@ -114,3 +114,13 @@ def test_short_files_are_in_the_first_layer(tmp_path):
     assert read_record(tmp_path / "app").images == ()
     with Machine.open(tmp_path / "app") as machine:
         assert machine.read(machine.layout.range("disk").start, len(content)) == content
+
+
+def test_an_import_from_another_file_system_does_not_spoil_those_within(tmp_path):
+    elsewhere = write_image(tmp_path / "image")
+    with mounted("btrfs", tmp_path) as found:
+        Machine.create(ledger_config(elsewhere), found.folder / "copied").close()
+        path = write_image(found.folder / "image")
+        Machine.create(ledger_config(path), found.folder / "app").close()
+        assert not (found.folder / "app" / "images0.img").samefile(path)
+        assert image_of(found.folder / "app").link is None
