@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from orchestra.errors import BadImage
 
+from .entry import AT_CWD, open_file
 from .sparse import PAGE, data_segments
 
 if TYPE_CHECKING:
@@ -45,13 +45,10 @@ def open_regular(path: Path, length: int | None = None) -> Iterator[Regular]:
 
     A last symlink is not followed, and the other end of a pipe not waited for.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    fd, facts = open_file(AT_CWD, str(path), str(path))
     try:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise BadImage(path, "type", stat.filemode(status.st_mode), "a regular file")
-        if length not in (None, status.st_size):
-            raise BadImage(path, "length", status.st_size, f"{length} bytes")
+        if length not in (None, facts.length):
+            raise BadImage(path, "length", facts.length, f"{length} bytes")
         yield Regular(fd)
     finally:
         os.close(fd)
