@@ -200,7 +200,7 @@ class Store:
         if durable:
             for flat in self._flats.values():
                 flat.sync()
-        old = {part.name: part for part in (*parts_of(view), *self._sealed)}
+        old = self._at_home()
         # a snapshot may have copies of them, on another file system; no name is used twice
         before = self._parts_found = [old.get(part.name, part) for part in self._parts]
         try:
@@ -232,6 +232,10 @@ class Store:
         if durable:
             sync(fd)
             sync(Path(os.path.dirname(view.folder) or "/"))
+
+    def _at_home(self) -> dict[str, Part]:
+        """Give the deltas in the machine's own folder, by name."""
+        return {part.name: part for part in (*parts_of(self._view), *self._sealed)}
 
     def _link_record(self, fd: int, reproducible: bool, *, durable: bool) -> bool:
         """Make the record of the last snapshot the folder's own; False where that cannot be."""
@@ -277,6 +281,10 @@ class Store:
         wanted, kept = absorb(self._parts, fresh) if changed else (set(), self._parts)
         home = self._view.folder if self.storage == "backing" else None
         parts, lost = link_parts(kept, folder, path, methods, home)
+        if lost and home is not None:  # with the last snapshot; but some are at home, too
+            found = self._at_home() | {part.name: part for part in parts}
+            again = [found.get(part.name, part) for part in kept]
+            parts, lost = link_parts(again, folder, path, methods, home)
         for part in lost:
             wanted |= part.pages
             if part.arena is not None:

@@ -199,6 +199,22 @@ def test_a_machine_that_is_stored_often_holds_what_it_shows(removed, tmp_path):
             assert again.digest() == digest
 
 
+def test_a_snapshot_that_was_removed_costs_the_next_one_nothing(tmp_path):
+    pages = {True: 0, False: 0}
+    for removed in pages:
+        ready_ledger(tmp_path / f"app{removed}").close()
+        with Machine.open(tmp_path / f"app{removed}", storage="backing") as machine:
+            for number in range(8):
+                machine.write(PLACE + 2 * MIB * number, os.urandom(2 * MIB))
+                snap = tmp_path / f"snap{removed}{number}"
+                pages[removed] += machine.snapshot(snap).pages
+                with Machine.open(snap) as stored:
+                    assert stored.digest() == machine.digest()
+                if removed:
+                    shutil.rmtree(snap)
+    assert pages[True] == pages[False]
+
+
 STEPS = {
     "no descriptor for the next top": ("orchestra.machine.top.Arena.on_file", errno.EMFILE),
     "no name": ("orchestra.machine.top.os.link", errno.ENOSPC),
