@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from orchestra.errors import BadImage
@@ -20,7 +21,7 @@ from ._os import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 __all__ = [
@@ -32,10 +33,9 @@ __all__ = [
     "link_new",
     "open_and_read",
     "open_file",
+    "put_in_place",
     "read_file",
     "read_head",
-    "replace",
-    "sync_entries",
     "write_new",
 ]
 
@@ -137,11 +137,26 @@ def write_new(
     return write_entry(folder, name, parts, mode)
 
 
-def sync_entries(folder: int, names: Iterable[str]) -> None:
-    """Bring files of an open folder to the disk (fsync)."""
-    for name in names:
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+def put_in_place(folder: int, new: str, name: str, *, durable: bool) -> None:
+    """Give the file `new` of an open folder the name `name`, in one step; when it fails it goes.
+
+    `durable` syncs it before, and the folder after that.
+    """
+    try:
+        if durable:
+            _sync_entry(folder, new)
+        replace(folder, new, name)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(new, dir_fd=folder)
+        raise
+    if durable:
+        os.fsync(folder)
+
+
+def _sync_entry(folder: int, name: str) -> None:
+    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from orchestra.errors import BadConfig, BadImage
 from orchestra.io import entry
-from orchestra.io.folder import sync, temporary_name
+from orchestra.io.folder import temporary_name
 
 from .config import MachineConfig, from_json, to_json
 
@@ -117,11 +117,7 @@ def replace_record(folder: int, record: Record, *, durable: bool = False) -> Non
     """
     temporary = temporary_name(NAME)
     entry.write_new(folder, temporary, (encode_record(record),))
-    if durable:
-        entry.sync_entries(folder, (temporary,))
-    entry.replace(folder, temporary, NAME)
-    if durable:
-        sync(folder)
+    entry.put_in_place(folder, temporary, NAME, durable=durable)
 
 
 def seal(text: bytes) -> bytes:

@@ -16,8 +16,7 @@ from orchestra.io.entry import (
     Identity,
     identity_of,
     link_new,
-    replace,
-    sync_entries,
+    put_in_place,
     write_new,
 )
 from orchestra.io.folder import Draft, sync, sync_tree, temporary_name
@@ -249,11 +248,7 @@ class Store:
         if identity != self._record_identity:
             os.unlink(temporary, dir_fd=fd)
             return False
-        if durable:
-            sync_entries(fd, (temporary,))
-        replace(fd, temporary, NAME)
-        if durable:
-            os.fsync(fd)
+        put_in_place(fd, temporary, NAME, durable=durable)
         return True
 
     def forget_top(self) -> None:
