@@ -16,7 +16,7 @@ from typing import Final, Literal, Self
 import anyio
 from anyio.lowlevel import checkpoint, current_token
 
-from orchestra.errors import BadImage, MachineLocked
+from orchestra.errors import BadImage, MachineForked, MachineLocked
 
 from . import _holder
 from ._os import lock_now, open_entry
@@ -39,6 +39,8 @@ class Lock:
     It belongs to the process that took it: a fork of that process does not hold it.
     """
 
+    _left = False  # to the process that this one was forked from
+
     def __init__(self, path: str, mode: LockMode, fd: int, inode: Inode) -> None:
         self._path, self.mode = path, mode
         self._fd, self.inode = fd, inode
@@ -60,7 +62,14 @@ class Lock:
         return os.fstat(self.fileno()).st_nlink
 
     def fileno(self) -> int:
-        """Return the descriptor of what is locked, open for reading; ValueError once closed."""
+        """Return the descriptor of what is locked, open for reading; ValueError once closed.
+
+        MachineForked in a fork of the process that took it.
+        """
+        if self._left:
+            raise MachineForked(
+                f"the lock on {self._path} is held by the process this was forked from"
+            )
         if self._fd < 0:
             raise ValueError(f"the lock on {self._path} is closed")
         return self._fd
@@ -271,7 +280,7 @@ def _after_fork() -> None:
     _turns.guard = threading.Lock()
     _turns.queues.clear()
     for held in list(_held):
-        fd, held._fd = held._fd, -1  # noqa: SLF001 - close would unlock the parent's
+        fd, held._fd, held._left = held._fd, -1, True  # noqa: SLF001 - close would unlock the parent's
         _discard(fd)
 
 

@@ -80,9 +80,11 @@ class Top:
 
     def note(self, *, durable: bool) -> None:
         """Write what there is to know; until then, who finds the top knows no more than that."""
-        note = _encode(self._note) + b"\0"
-        if len(note) <= PAGE_BYTES:  # else the paths are too long to be remembered
-            os.pwrite(self._fd, note, 0)
+        note = _encode(self._note)
+        if len(note) >= PAGE_BYTES:  # of paths that are that long, only the newest
+            note = _encode(Note(self._note.base, self.published[-1:], self._note.folder))
+        if len(note) < PAGE_BYTES:
+            os.pwrite(self._fd, note + b"\0", 0)
         if durable:
             os.fsync(self._fd)
             if not self._is_durable:

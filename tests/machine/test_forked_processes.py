@@ -137,6 +137,18 @@ def test_a_child_leaves_the_folder_of_a_copy_to_its_parent(tmp_path):
         assert not place.exists()
 
 
+def test_a_drive_is_not_copied_under_a_lock_that_only_the_parent_holds(tmp_path):
+    drive = tmp_path / "drive"
+    drive.write_bytes(bytes(2 << 20))
+    config = ledger_config(drives=(Drive("disk", kind="pmem", path=drive, shared=True),))
+    Machine.create(config, tmp_path / "app").close()
+    with Machine.open(tmp_path / "app") as machine:
+        said = in_child(lambda: machine.snapshot(tmp_path / "childs"))
+        assert said.startswith("MachineForked")
+        assert not list(tmp_path.glob("*childs*"))
+        machine.snapshot(tmp_path / "parents")
+
+
 PARALLEL = textwrap.dedent("""
     import multiprocessing, sys
     from orchestra.errors import MachineForked

@@ -59,3 +59,18 @@ def test_a_machine_finds_its_folder_when_the_working_folder_has_changed(tmp_path
     machine.close()
     with Machine.open(tmp_path / "app") as again:
         assert again.digest() == expected
+
+
+def test_of_paths_that_are_very_long_the_newest_snapshot_is_named(tmp_path):
+    place = tmp_path
+    while len(str(place)) < 1500:
+        place /= "a" * 200
+    place.mkdir(parents=True)
+    ready_ledger(place / "app").close()
+    machine = Machine.open(place / "app", storage="backing")
+    for number in range(3):
+        machine.advance(b"mint alice 1")
+        machine.snapshot(place / f"snap{number}")
+    machine.discard()
+    with pytest.raises(MachineTorn, match="snap2"):
+        Machine.open(place / "app")
