@@ -10,7 +10,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
-from orchestra.errors import BadImage, MachineLocked, MachineTorn
+from orchestra.errors import BadImage, MachineTorn
 from orchestra.io import folder as io_folder
 from orchestra.io.entry import AT_CWD, identity_of, link_new, read_head
 from orchestra.io.lock import try_lock
@@ -44,7 +44,8 @@ def settle_torn(
     """Raise MachineTorn when a writer died in a folder that is open as `fd`, and locked.
 
     With `torn="discard"` a folder that we are to write in goes back to its last good state, whose
-    record is returned; one that we only read is taken as it was last closed.
+    record is returned; one that we only read is taken as it was last closed. MachineLocked while
+    somebody runs in the snapshot that it would go back to.
     """
     note = read_note(folder, fd)
     if note is None:
@@ -54,7 +55,7 @@ def settle_torn(
         if drives:  # written in place since the seal
             lost = f"none here, for what was stored in its drive {drives[0]} cannot be undone"
             raise MachineTorn(folder, lost, "open a snapshot that was made before")
-        snapshot, lock = _last_published(folder, note)
+        snapshot, lock = _last_published(folder, note, keep=writing and torn == "discard")
         try:
             if torn == "refuse":
                 raise MachineTorn(folder, _describe(snapshot, record))
@@ -77,18 +78,24 @@ def sweep(folder: str, fd: int, deltas: Collection[str]) -> None:
             os.unlink(name, dir_fd=fd)
 
 
-def _last_published(folder: str, note: Note) -> tuple[Published | None, Lock | None]:
-    """Find the newest snapshot that is as it was published, and keep it so by a lock.
+def _last_published(folder: str, note: Note, *, keep: bool) -> tuple[Published | None, Lock | None]:
+    """Find the newest snapshot that is as it was published; `keep` it so by a lock, if one can.
 
-    It is where it was, or still as far from the machine's folder as it was.
+    It is where it was, or still as far from the machine's folder as it was. MachineLocked when
+    somebody runs in it: an older one is not the last good state.
     """
     for snapshot in reversed(note.published):
         way = os.path.relpath(snapshot.path, note.folder)
         for path in (snapshot.path, os.path.normpath(os.path.join(folder, way))):
-            with suppress(OSError, BadImage, MachineLocked):
+            with suppress(OSError, BadImage):
+                if read_record(path).id != snapshot.id:
+                    continue
+                found = snapshot._replace(path=path)
+                if not keep:
+                    return found, None
                 lock = try_lock(path, "shared")
                 if read_record(path, lock.fileno()).id == snapshot.id:
-                    return snapshot._replace(path=path), lock
+                    return found, lock
                 lock.close()
     return None, None
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from orchestra.errors import MachineTorn
+from orchestra.errors import MachineLocked, MachineTorn
 from orchestra.machine import Machine
 from orchestra.machine.compact import compact_machine
 from orchestra.machine.verify import verify_folder
@@ -99,3 +99,13 @@ def test_a_folder_that_was_compacted_meanwhile_stays_as_it_is(app, tmp_path):
     (tmp_path / "top").rename(app / "top")
     assert alice(app, storage="backing", torn="discard") in (5, 6)
     assert verify_folder(app).ok
+
+
+def test_it_does_not_go_back_further_because_somebody_runs_in_the_last_snapshot(app):
+    killed(app, 3)
+    with Machine.open(f"{app}-2", storage="backing"):
+        with pytest.raises(MachineTorn, match=rf"the snapshot {app}-2, at cycle \d+"):
+            Machine.open(app)
+        with pytest.raises(MachineLocked, match=f"{app}-2"):
+            Machine.open(app, storage="backing", torn="discard")
+    assert alice(app, storage="backing", torn="discard") == 3
