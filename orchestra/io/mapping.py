@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from orchestra.errors import BackingFault, BadImage, MachineClosed
 
@@ -15,6 +15,9 @@ from .entry import AT_CWD, facts_of, open_file
 from .sparse import PAGE, data_segments
 
 __all__ = ["Mapping", "Mode", "map_entry", "map_file"]
+
+FILES_KNOWN: Final = 256
+_segments: Final[dict[FileFacts, tuple[tuple[int, int], ...]]] = {}  # of files as they were then
 
 Mode = Literal["read", "private", "shared"]
 
@@ -40,7 +43,7 @@ class Mapping:
         self._path, self.offset, self.length, self.mode = path, offset, length, mode
         self.facts = facts
         sparse = holes and mode == "read" and facts.allocated < facts.length
-        self._segments = tuple(data_segments(fd)) if sparse else None
+        self._segments = _segments_of(fd, facts) if sparse else None
         self._pid = os.getpid()
         self._map: NativeMap | None = None
         self._owner = fault.register(
@@ -139,6 +142,17 @@ class Mapping:
     def __repr__(self) -> str:
         end = self.offset + self.length
         return f"<Mapping {self.mode} {self._path!r} {self.offset:#x}..{end:#x}>"
+
+
+def _segments_of(fd: int, facts: FileFacts) -> tuple[tuple[int, int], ...]:
+    """List where a file has data; asking takes long where a file system looks at every page."""
+    found = _segments.get(facts)
+    if found is None:
+        found = tuple(data_segments(fd))
+        if len(_segments) >= FILES_KNOWN:
+            _segments.clear()
+        _segments[facts] = found
+    return found
 
 
 def map_file(
