@@ -76,7 +76,7 @@ class Arena:
     @property
     def spilled(self) -> bool:
         """Whether any of its storage is in the file, not only in memory."""
-        return self._open().spilled
+        return self._native is not None and self._native.spilled
 
     @property
     def closed(self) -> bool:

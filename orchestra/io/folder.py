@@ -76,9 +76,9 @@ class Draft:
         return self._fd
 
     def __enter__(self) -> Self:
-        parent, name = os.path.split(self.target)
-        _sweep_once(parent)
-        self.path = os.path.join(parent, temporary_name(name))
+        parent, slash, name = self.target.rpartition("/")
+        _sweep_once(parent + slash)
+        self.path = f"{parent}{slash}{temporary_name(name)}"
         self._fd = begin_draft(self.path)
         return self
 

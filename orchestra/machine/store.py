@@ -153,10 +153,11 @@ class Store:
         record_id = os.urandom(16).hex()
         sealed = 0
         draft = Draft(path, durable=durable)
-        if self._flats or (self._top is not None and self._top.arena.spilled):
+        spilled = self._top is not None and self._top.arena.spilled
+        if self._flats or spilled:
             draft.check()  # before what takes long
         if self._top is not None:
-            if self._top.arena.spilled:
+            if spilled:
                 sealed = self._seal(core, durable=durable)
             self._top.announce(Published(path, record_id, core.cycle), durable=durable)
         for flat in self._flats.values():
