@@ -1,5 +1,6 @@
 /* Coverage-guided fuzzing: bytes become a machine's state and code, and every way of running it must agree.
  */
+#include <sanitizer/lsan_interface.h>
 #include <stdio.h>
 
 #include "io.h"
@@ -39,8 +40,11 @@ static bench *the_bench(void) {
     made = aligned_alloc(PAGE_BYTES, (sizeof *made + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES);
     made->decoder = decoder_new(~0u);
     made->cache = NULL;
-    if (io_executable_map(&map, CACHE_BYTES) == 0)
+    if (io_executable_map(&map, CACHE_BYTES) == 0) {
         made->cache = codecache_start((void *)(uintptr_t)map.notes, map.writable, map.executable, map.length);
+        __lsan_register_root_region((void *)(uintptr_t)map.notes,
+                                    sizeof *made->cache); /* a mapping, not heap */
+    }
     return made;
 }
 
