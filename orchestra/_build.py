@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import sysconfig
 import tempfile
 from importlib import import_module
 from pathlib import Path
@@ -33,6 +34,9 @@ def build(name: str, root: Path) -> Path:
     """Compile one extension in place below `root` and return the shared object's path."""
     from cffi import FFI  # only needed when building
 
+    headers = Path(sysconfig.get_path("include"))
+    if not (headers / "Python.h").is_file():
+        raise SystemExit(f"no Python.h in {headers}: install them (Debian: python3-dev)")
     folder, cdef, header = EXTENSIONS[name]
     sources = root / folder
     extra = os.environ.get("ORCHESTRA_CFLAGS", "").split()
