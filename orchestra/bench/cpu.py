@@ -5,15 +5,14 @@ from __future__ import annotations
 import statistics
 import tempfile
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from orchestra.bench.kernels import EMPTY, GEOMEAN, KERNELS, kernel_config, run_machine
 from orchestra.bench.loads import BOOT, LOADS, load_config
 from orchestra.bench.qemu import qemu_version, run_qemu_kernel, run_qemu_linux
-from orchestra.bench.report import Report, Row, describe_host
-from orchestra.errors import BadConfig, GuestError
+from orchestra.bench.report import Report, Row, check_rows, describe_host, is_wanted
+from orchestra.errors import GuestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,13 +61,11 @@ class CpuOptions:
     rows: tuple[str, ...] = ("*",)
 
     def __post_init__(self) -> None:
-        for pattern in self.rows:
-            if not any(fnmatch(name, pattern) for name in row_names()):
-                raise BadConfig("--rows", pattern, f"a pattern of {', '.join(row_names())}")
+        check_rows(self.rows, row_names())
 
     def wants(self, name: str) -> bool:
         """Whether this kernel or load was asked for."""
-        return any(fnmatch(name, pattern) for pattern in self.rows)
+        return is_wanted(name, self.rows)
 
 
 def row_names() -> list[str]:

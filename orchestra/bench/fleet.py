@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -12,8 +11,7 @@ import anyio
 
 from orchestra.bench import fleet_load as load
 from orchestra.bench.debian_density import measure_debian
-from orchestra.bench.report import Report, Row, describe_host
-from orchestra.errors import BadConfig
+from orchestra.bench.report import Report, Row, check_rows, describe_host, is_wanted
 from orchestra.sched.fleet import open_fleet
 
 if TYPE_CHECKING:
@@ -60,13 +58,11 @@ class FleetOptions:
     rows: tuple[str, ...] = ("*",)
 
     def __post_init__(self) -> None:
-        for pattern in self.rows:
-            if not any(fnmatch(name, pattern) for name in row_names()):
-                raise BadConfig("--rows", pattern, f"a pattern of {', '.join(row_names())}")
+        check_rows(self.rows, row_names())
 
     def wants(self, name: str) -> bool:
         """Whether this row was asked for."""
-        return any(fnmatch(name, pattern) for pattern in self.rows)
+        return is_wanted(name, self.rows)
 
 
 @dataclass(frozen=True, slots=True)

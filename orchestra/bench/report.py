@@ -7,8 +7,11 @@ import os
 import platform
 import statistics
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from orchestra.errors import BadConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,10 +19,22 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["RATES", "Report", "Row", "describe_host", "print_tables"]
+__all__ = ["RATES", "Report", "Row", "check_rows", "describe_host", "is_wanted", "print_tables"]
 
 UNLIMITED = 10_000  # columns
 RATES = {"wall": "op/s", "cpu": "op/cpu-s"}  # by the clock they are counted with
+
+
+def check_rows(patterns: Sequence[str], names: Sequence[str]) -> None:
+    """Raise BadConfig if a glob pattern is of no row."""
+    for pattern in patterns:
+        if not any(fnmatch(name, pattern) for name in names):
+            raise BadConfig("--rows", pattern, f"a pattern of {', '.join(names)}")
+
+
+def is_wanted(name: str, patterns: Sequence[str]) -> bool:
+    """Whether one of the glob patterns is of this row."""
+    return any(fnmatch(name, pattern) for pattern in patterns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +13,7 @@ from .density import INSTANCES, measure_density
 from .filesystems import kind_of, mounted
 from .measure import measure_bytes, measure_rate
 from .operations import LARGE, ROLL, SESSIONS
-from .report import RATES, Report, Row, describe_host
+from .report import RATES, Report, Row, check_rows, describe_host, is_wanted
 from .subject import LEAST_RAM, Subject, make_subject
 
 if TYPE_CHECKING:
@@ -77,15 +76,11 @@ class StorageOptions:
     def __post_init__(self) -> None:
         if self.ram_length < LEAST_RAM:
             raise BadConfig("--ram", self.ram_length, f"at least {LEAST_RAM}, for the guest")
-        for pattern in self.rows:
-            if not any(fnmatch(name, pattern) for name in row_names()):
-                raise BadConfig(
-                    "--rows", pattern, "a pattern like 'roll-*'; no row has such a name"
-                )
+        check_rows(self.rows, row_names())
 
     def wants(self, name: str) -> bool:
         """Whether this row was asked for."""
-        return any(fnmatch(name, pattern) for pattern in self.rows)
+        return is_wanted(name, self.rows)
 
 
 def row_names() -> list[str]:
