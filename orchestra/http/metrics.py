@@ -94,26 +94,18 @@ def disk_bytes(folder: Path) -> int:
 
 
 def _pools(pools: Sequence[PoolStatistics]) -> Iterator[Metric]:
-    gauges = {
-        "running": "Inspects at work.",
-        "waiting": "Inspects that wait.",
-        "warm": "Leases that are ready.",
-    }
-    for name, text in gauges.items():
-        gauge = GaugeMetricFamily(f"orchestra_pool_{name}", text, labels=["pool"])
+    for family, name, text in (
+        (GaugeMetricFamily, "running", "Inspects at work."),
+        (GaugeMetricFamily, "waiting", "Inspects that wait."),
+        (GaugeMetricFamily, "warm", "Leases that are ready."),
+        (CounterMetricFamily, "ended", "Inspects that ended."),
+        (CounterMetricFamily, "refused", "Inspects refused for want of room."),
+        (CounterMetricFamily, "publications", "States published."),
+    ):
+        metric = family(f"orchestra_pool_{name}", text, labels=["pool"])
         for pool in pools:
-            gauge.add_metric([pool.name], getattr(pool, name))
-        yield gauge
-    counters = {
-        "ended": "Inspects that ended.",
-        "refused": "Inspects refused for want of room.",
-        "publications": "States published.",
-    }
-    for name, text in counters.items():
-        counter = CounterMetricFamily(f"orchestra_pool_{name}", text, labels=["pool"])
-        for pool in pools:
-            counter.add_metric([pool.name], getattr(pool, name))
-        yield counter
+            metric.add_metric([pool.name], getattr(pool, name))
+        yield metric
 
 
 def _applications(applications: Sequence[ApplicationStatistics]) -> Iterator[Metric]:
