@@ -134,7 +134,6 @@ class Planner:
     def __init__(self, *, slice_seconds: float = 0.004) -> None:
         self.slice_seconds = slice_seconds
         self.runnable = 0
-        self.picks = 0
         self._levels = tuple(Level() for _ in Priority)
         self._orders = count(1)
 
@@ -186,7 +185,6 @@ class Planner:
         level = self._choose_level()
         if level is None:
             return None
-        self.picks += 1
         entry = self._earliest(level) if level.urgent else None
         if entry is None:
             entry = self._fairest(level)

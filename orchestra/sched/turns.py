@@ -25,14 +25,13 @@ __all__ = ["Ticket", "Turns"]
 class Ticket:
     """What somebody waits for; `job` is what can be cancelled of it while it is being done."""
 
-    __slots__ = ("began", "context", "done", "error", "job", "result", "withdrawn", "work")
+    __slots__ = ("began", "context", "done", "error", "job", "result", "work")
 
     def __init__(self, work: Callable[[Ticket], Awaitable[Any]], began: float) -> None:
         self.work = work
         self.began = began
         self.context = copy_context()  # of who asked
         self.done = anyio.Event()
-        self.withdrawn = False
         self.job: Job | None = None
         self.result: Any = None
         self.error: BaseException | None = None
@@ -96,7 +95,6 @@ class Turns:
         return ticket.result
 
     async def _withdraw(self, ticket: Ticket) -> None:
-        ticket.withdrawn = True
         if ticket in self._queue:
             self._queue.remove(ticket)
             return
