@@ -214,7 +214,7 @@ class Application:
         clock = self._scheduler.clock.now
         limits = limits or self.settings.limits
         request = Request(self._machine, "advance", payload, limits, clock=clock)
-        hold = self._scheduler.desk.holding
+        hold = self._scheduler.desk.hold
         job = InputJob(self._writer, self._share, deadline, request, hold)
         if call is not None:
             job.said, job.hear = deque(), call.hear

@@ -261,7 +261,7 @@ class Fleet:
         scheduler, desk = self._scheduler, self._scheduler.desk
         advance, inspect, background = desk.planner.lengths()
         return FleetStatistics(
-            workers=len(desk.places),
+            workers=len(desk.workers),
             machines=self._machines,
             running=desk.running(),
             runnable=(advance, inspect, background),
@@ -419,5 +419,5 @@ async def open_fleet(
             journal.info("fleet.opened", workers=workers)
             yield fleet
     finally:
-        scheduler.desk.sweep()
+        scheduler.sweep()
         journal.info("fleet.closed", **fleet.summary())

@@ -10,6 +10,7 @@ from orchestra.machine.stop import Interrupted, ReachedCycle, Stop
 from orchestra.sched.plan import NO_DEADLINE, Entry, Priority, Share
 
 if TYPE_CHECKING:
+    import threading
     from collections import deque
     from collections.abc import Callable
 
@@ -46,8 +47,8 @@ class State(Enum):
 class Job(Entry):
     """Something done in slices by one worker at a time.
 
-    `state`, `cancelled` and `interrupting` are set under the desk's lock only; the rest
-    belongs to the worker that runs the job until it has ended, and then to the loop.
+    `state`, `cancelled`, `interrupting`, `holds` and `lent` are set under the desk's lock only; the
+    rest belongs to the worker that runs the job until it has ended, and then to the loop.
     """
 
     __slots__ = (
@@ -58,6 +59,7 @@ class Job(Entry):
         "hear",
         "holds",
         "interrupting",
+        "lent",
         "machine",
         "over",
         "result",
@@ -78,6 +80,7 @@ class Job(Entry):
         self.state = State.FRESH
         self.cancelled = False
         self.holds = False  # inspects wait until it is over
+        self.lent: threading.Lock | None = None  # the loop waits for its release, at the end
         self.interrupting = False  # we called machine.interrupt() and have not seen it answered
         self.error: BaseException | None = None
         self.result: Any = None

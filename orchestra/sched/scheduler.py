@@ -9,9 +9,10 @@ from anyio import to_thread
 from anyio.lowlevel import current_token
 
 from orchestra.errors import MachineClosed
+from orchestra.sched.desk import Desk
 from orchestra.sched.plan import Planner, Priority
 from orchestra.sched.statistics import Histogram
-from orchestra.sched.worker import Desk, Place
+from orchestra.sched.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,33 +38,41 @@ class Scheduler:
         self.serving = Histogram()
         self.telling = Histogram()
         self.desk = Desk(Planner(slice_seconds=slice_seconds), clock, self._post, self._deliver)
-        self.desk.places = [Place() for _ in range(workers)]
+        self.desk.workers = [Worker(self.desk) for _ in range(workers)]
         self._call_soon = loop_caller()
         self._files = anyio.CapacityLimiter(FILE_THREADS)
 
     async def employ(self) -> None:
         """Let the workers work until `stop`."""
-        places = self.desk.places
-        limiter = anyio.CapacityLimiter(len(places))
+        workers = self.desk.workers
+        limiter = anyio.CapacityLimiter(len(workers))
         async with anyio.create_task_group() as group:
-            for number, place in enumerate(places):
-                group.start_soon(self._employ, place, limiter, name=f"orchestra worker {number}")
+            for number, worker in enumerate(workers):
+                group.start_soon(self._employ, worker, limiter, name=f"orchestra worker {number}")
 
     def stop(self) -> None:
         """Make the workers end all jobs and leave; the task group sees them out."""
         self.desk.stop()
 
+    def sweep(self) -> None:
+        """End what is left when no worker is."""
+        Worker(self.desk).sweep()
+        while self.desk.outbox:
+            self.desk.outbox.deliver()
+
     async def do(self, job: Job) -> Any:
         """Have a job done and return its result; cancelled, it ends within 10 ms."""
-        hurried = job.priority is Priority.ADVANCE
-        self.begin(job)
-        self.desk.hurried += hurried
+        if job.priority is not Priority.ADVANCE:
+            self.begin(job)
+            return await self.finish(job)
+        outbox = self.desk.outbox
+        outbox.hurried += 1
         try:
+            self.begin(job)
             return await self.finish(job)
         finally:
-            self.desk.hurried -= hurried
-            if hurried:
-                self.desk.resumed()
+            outbox.hurried -= 1
+            outbox.resumed()
 
     def begin(self, job: Job) -> None:
         """Hand a job in; somebody must call `finish`."""
@@ -77,7 +86,8 @@ class Scheduler:
     async def finish(self, job: Job) -> Any:
         """Wait for the end of a job and return its result or raise its error."""
         try:
-            await job.waiter.wait()
+            if not job.waiter.is_set():
+                await job.waiter.wait()
         except BaseException:
             await self.cancel(job)
             raise
@@ -123,11 +133,11 @@ class Scheduler:
                 except anyio.get_cancelled_exc_class():  # asyncio's own: no shield stops it
                     continue
 
-    async def _employ(self, place: Place, limiter: anyio.CapacityLimiter) -> None:
-        await to_thread.run_sync(self.desk.work, place, abandon_on_cancel=False, limiter=limiter)
+    async def _employ(self, worker: Worker, limiter: anyio.CapacityLimiter) -> None:
+        await to_thread.run_sync(worker.work, abandon_on_cancel=False, limiter=limiter)
 
     def _post(self) -> None:
-        self._call_soon(self.desk.deliver)
+        self._call_soon(self.desk.outbox.deliver)
 
     def _deliver(self, job: Job) -> None:
         if job.said and job.hear is not None:

@@ -81,14 +81,14 @@ class Turns:
         ticket = Ticket(work, self._scheduler.clock.now())
         self._queue.append(ticket)
         self._news.set()
-        self._scheduler.desk.hurried += 1
+        self._scheduler.desk.outbox.hurried += 1
         try:
             await ticket.done.wait()
         except BaseException:
             await self._withdraw(ticket)
             raise
         finally:
-            self._scheduler.desk.hurried -= 1
+            self._scheduler.desk.outbox.hurried -= 1
             self._room.leave()
         if ticket.error is not None:
             raise ticket.error

@@ -10,12 +10,11 @@ from orchestra.io import folder
 from orchestra.machine.machine import Machine
 from orchestra.machine.request import Outcome
 from orchestra.sched.input_log import InputOutcome
-from orchestra.sched.jobs import RequestJob
+from orchestra.sched.jobs import Job, RequestJob
 from orchestra.sched.plan import Priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from orchestra.machine.request import Request
@@ -147,7 +146,7 @@ class InputJob(RequestJob):
         share: Share,
         deadline: float,
         request: Request,
-        hold: Callable[[], AbstractContextManager[None]],
+        hold: Callable[[Job], None],
     ) -> None:
         super().__init__(writer.machine, share, Priority.ADVANCE, deadline, request)
         self._writer = writer
@@ -161,11 +160,11 @@ class InputJob(RequestJob):
         request = self.request
         assert request is not None
         self.result = None
-        with self._hold():
-            if outcome.status == "failed":
-                self.result = InputOutcome(**fields_of(outcome), cycle=self._writer.machine.cycle)
-            else:
-                self.result = self._writer.commit(request.payload, outcome)
+        self._hold(self)
+        if outcome.status == "failed":
+            self.result = InputOutcome(**fields_of(outcome), cycle=self._writer.machine.cycle)
+        else:
+            self.result = self._writer.commit(request.payload, outcome)
         return True
 
 

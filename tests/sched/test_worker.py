@@ -6,9 +6,12 @@ import pytest
 
 from orchestra.errors import MachineClosed
 from orchestra.machine.stop import Halted
+from orchestra.sched.desk import Desk
 from orchestra.sched.jobs import Job, RunJob, State
+from orchestra.sched.outbox import BATCH
 from orchestra.sched.plan import NO_DEADLINE, Planner, Priority, Share
-from orchestra.sched.worker import BATCH, Desk, Place
+from orchestra.sched.precedence import PATIENCE_SECONDS
+from orchestra.sched.worker import HostClock, Worker
 from orchestra.testing import FOREVER, FakeClock, FakeMachine, Halt, Work
 
 
@@ -20,14 +23,12 @@ class Office:
         self.told = []
         self.some = threading.Semaphore(0)
         self.desk = Desk(Planner(), FakeClock(), self.post, self.tell)
-        self.desk.places = [Place() for _ in range(workers)]
-        self.threads = [
-            threading.Thread(target=self.desk.work, args=(place,)) for place in self.desk.places
-        ]
+        self.desk.workers = [Worker(self.desk) for _ in range(workers)]
+        self.threads = [threading.Thread(target=worker.work) for worker in self.desk.workers]
 
     def post(self):
         self.posts += 1
-        self.desk.deliver()
+        self.desk.outbox.deliver()
 
     def tell(self, job):
         self.told.append(job)
@@ -184,7 +185,7 @@ def test_an_advance_interrupts_a_slice_of_a_lower_class():
 
 def test_an_advance_does_not_interrupt_another():
     office = Office()
-    office.desk.places[0].job = first = run_job(FOREVER)
+    office.desk.workers[0].job = first = run_job(FOREVER)
     first.priority = Priority.ADVANCE
     second = run_job([Halt()])
     second.priority = Priority.ADVANCE
@@ -194,7 +195,7 @@ def test_an_advance_does_not_interrupt_another():
 
 def test_a_slice_that_was_owed_is_not_interrupted():
     office = Office()
-    office.desk.places[0].job = owed = run_job(FOREVER)
+    office.desk.workers[0].job = owed = run_job(FOREVER)
     owed.owed = True
     advance = run_job([Halt()])
     advance.priority = Priority.ADVANCE
@@ -234,35 +235,36 @@ def test_what_is_left_without_workers_is_swept():
     job = run_job(FOREVER)
     office.desk.submit(job)
     office.desk.stop()
-    office.desk.sweep()
+    Worker(office.desk).sweep()
     assert office.told == [job]
     assert isinstance(job.error, MachineClosed)
 
 
 def test_a_job_cancelled_between_its_pick_and_its_slice_ends_and_holds_nobody_up():
     desk = Desk(Planner(), FakeClock(), lambda: None, lambda _: None)
-    place = Place()
-    desk.places = [place]
+    worker = Worker(desk)
+    desk.workers = [worker]
     share = Share()
     share.note(1e-5, 1e-5)
     for _ in range(40):
         share.note(1e-5, 1e-5)
     job = RunJob(FakeMachine(FOREVER), share, Priority.ADVANCE, NO_DEADLINE, None)
     desk.submit(job)
-    assert desk.held == 1  # it is expected to be quick
-    assert desk._take(place) is job
+    assert desk.precedence.held == 1  # it is expected to be quick
+    assert desk.take(worker) is job
     assert desk.cancel(job) is False
-    desk._serve(place, job)
+    worker.serve(job)
     assert job.state is State.ENDED
     assert isinstance(job.error, MachineClosed)
-    assert desk.held == 0
+    assert desk.precedence.held == 0
     assert job.machine.family.runs == 0
 
 
 def test_inspects_wait_while_a_quick_writer_is_at_work_but_not_for_ever():
-    desk = Desk(Planner(), FakeClock(), lambda: None, lambda _: None)
-    place, other = Place(), Place()
-    desk.places = [place, other]
+    clock = FakeClock()
+    desk = Desk(Planner(), clock, lambda: None, lambda _: None)
+    worker, other = Worker(desk), Worker(desk)
+    desk.workers = [worker, other]
     quick = Share()
     for _ in range(40):
         quick.note(1e-5, 1e-5)
@@ -272,9 +274,104 @@ def test_inspects_wait_while_a_quick_writer_is_at_work_but_not_for_ever():
     asked = RunJob(FakeMachine([Halt()]), Share(), Priority.INSPECT, NO_DEADLINE, None)
     desk.submit(writers[0])
     desk.submit(asked)
-    assert desk._take(place) is writers[0]
-    assert desk._take(other) is None  # the inspect waits
+    assert desk.take(worker) is writers[0]
+    assert desk.take(other) is None  # the inspect waits
     desk.submit(writers[1])
-    desk._serve(place, writers[0])
-    assert desk._take(place) is writers[1]
-    assert desk._take(other) is asked  # though a writer is at work again
+    worker.serve(writers[0])
+    assert desk.take(worker) is writers[1]
+    assert desk.take(other) is None
+    clock.advance(PATIENCE_SECONDS)
+    assert desk.take(other) is asked  # though a writer is at work again
+
+
+def brisk():
+    """Return a share whose jobs are known to be short."""
+    share = Share()
+    for _ in range(100):
+        share.note(1e-5, 1e-5)
+    assert share.brief
+    assert share.quick
+    return share
+
+
+def desk_of(workers):
+    clock = FakeClock()
+    desk = Desk(Planner(), clock, lambda: None, lambda _: None)
+    desk.workers = [Worker(desk) for _ in range(workers)]
+    return desk, *desk.workers
+
+
+def test_one_worker_serves_brief_jobs_and_the_next_one_when_it_got_a_long_one():
+    desk, first, second = desk_of(2)
+    share = brisk()
+    for _ in range(3):
+        desk.submit(run_job([Halt()], share))
+    assert desk.take(first) is not None
+    assert desk.take(second) is None
+    long = run_job(FOREVER)
+    desk.submit(long)
+    assert desk.take(second) is None  # it is not its turn
+    assert desk.take(first) is not None
+    assert desk.take(first) is not None
+    assert desk.take(first) is long
+    desk.submit(run_job([Halt()], share))
+    assert desk.take(second) is not None
+
+
+class Posts:
+    """An office whose loop is this thread, when it says `deliver`."""
+
+    def __init__(self):
+        self.told = []
+        self.desk = Desk(Planner(), HostClock(), lambda: None, self.told.append)
+        self.desk.workers = [Worker(self.desk)]
+        self.thread = threading.Thread(target=self.desk.workers[0].work)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.desk.stop()
+        self.thread.join()
+
+
+def writer(step):
+    job = Steps(step, Priority.ADVANCE)
+    job.share = brisk()
+    return job
+
+
+def test_a_quick_writer_among_brief_jobs_is_over_when_it_was_handed_in(monkeypatch):
+    monkeypatch.setattr("orchestra.sched.desk.LEND_SECONDS", 10.0)
+    begun, go = threading.Event(), threading.Event()
+    brief = Steps(lambda: (begun.set(), go.wait(10)))
+    brief.share = brisk()
+    with Posts() as office:
+        office.desk.submit(brief)
+        begun.wait(10)
+        threading.Timer(0.01, go.set).start()
+        quick = writer(lambda: True)
+        office.desk.submit(quick)
+        assert quick.over
+        assert office.told == [quick]  # by the loop itself
+    office.desk.outbox.deliver()
+    assert office.told == [quick, brief]
+
+
+def test_a_writer_that_is_not_quick_after_all_is_told_as_others_are(monkeypatch):
+    monkeypatch.setattr("orchestra.sched.desk.LEND_SECONDS", 0.001)
+    begun, go = threading.Event(), threading.Event()
+    brief = Steps(lambda: (begun.set(), go.wait(10)))
+    brief.share = brisk()
+    with Posts() as office:
+        office.desk.submit(brief)
+        begun.wait(10)
+        slow = writer(lambda: True)
+        office.desk.submit(slow)
+        assert not slow.over
+        go.set()
+    while office.desk.outbox:
+        office.desk.outbox.deliver()
+    assert office.told == [slow, brief]
+    assert office.desk.precedence.held == 0
