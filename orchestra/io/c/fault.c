@@ -119,6 +119,19 @@ static void note_registers(struct io_fault *fault, const ucontext_t *at) {
     for (unsigned i = 0; i < 31; i++) fault->registers[i] = at->uc_mcontext.regs[i];
     fault->registers[31] = at->uc_mcontext.sp;
     fault->registers[32] = at->uc_mcontext.pc;
+    struct {
+        uint32_t magic, size, status, control;
+        uint64_t registers[32][2];
+    } record; // of the list of extensions, that of FPSIMD_MAGIC
+    const unsigned char *next = (const unsigned char *)at->uc_mcontext.__reserved;
+    const unsigned char *end = next + sizeof at->uc_mcontext.__reserved - sizeof record;
+    do {
+        memcpy(&record, next, sizeof record);
+        next += record.size;
+    } while (record.magic != 0x46508001 && record.size != 0 && next <= end);
+    if (record.magic != 0x46508001) return;
+    fault->registers[33] = record.status;
+    for (unsigned i = 0; i < 32; i++) fault->registers[34 + i] = record.registers[i][0];
 #else
     (void)at;
     memset(fault->registers, 0, sizeof fault->registers);

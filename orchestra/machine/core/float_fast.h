@@ -38,6 +38,19 @@ FAST fast_modes fast_begin(void) {
     return before;
 }
 FAST void fast_end(fast_modes before) { __builtin_ia32_ldmxcsr(before); }
+#elif defined(__aarch64__)
+typedef struct {
+    uint64_t control, status;
+} fast_modes;
+FAST fast_modes fast_begin(void) {
+    fast_modes before;
+    __asm__ volatile("mrs %0, fpcr\n\tmrs %1, fpsr" : "=r"(before.control), "=r"(before.status));
+    __asm__ volatile("msr fpcr, xzr" : : : "memory");
+    return before;
+}
+FAST void fast_end(fast_modes before) {
+    __asm__ volatile("msr fpcr, %0\n\tmsr fpsr, %1" : : "r"(before.control), "r"(before.status) : "memory");
+}
 #else
 #    include <fenv.h>
 typedef fenv_t fast_modes;

@@ -417,7 +417,7 @@ struct codecache { // in memory that a forked child finds zeroed: its parent goe
     uint32_t first, hot, cold, top; // code grows up from `first`, what is rarely run down from `top`
     uint32_t users;                 // machines that are running
     uint32_t full;                  // to be emptied once nobody is running
-    uint32_t enter, enter_float, help, find_page, leave[LEAVE_NOW], leave_address;
+    uint32_t enter, enter_float, float_tiny, help, find_page, leave[LEAVE_NOW], leave_address;
     code_site *sites; // ascending
     uint32_t site_count, site_capacity;
 };
@@ -476,11 +476,13 @@ typedef struct { // loads, or stores, one after the other that start at the same
     struct {
         const operation *operation;
         uint16_t slot;
-        uint8_t opcode, slots, bytes;
+        uint8_t slots, bytes;
+        bool is_signed;
     } members[GROUP_ACCESSES];
 } access_group;
 
-bool translates_integers(unsigned opcode);
+bool has_template(unsigned opcode);
+bool rounds_to_nearest(const operation *o);
 bool host_translates(unsigned opcode);
 void host_publish(codecache *c, uint32_t from, uint32_t to); // code was written here
 bool host_start(codecache *c);
@@ -640,10 +642,10 @@ struct machine {
     tlb_entry *bank;          // translated code: of this mode
     int (*help)(machine *m, uint32_t where);
     uint32_t float_status, float_control, host_float_control;
-    bool float_again; // translated code: load them again after a call
-    bool float_ready; // translated code: floats are in host registers
-    int cause;        // of the trap under way
-    uint64_t value;   // and its mtval
+    uint32_t float_again; // translated code: load them again after a call
+    uint32_t float_ready; // translated code: floats are in host registers
+    int cause;            // of the trap under way
+    uint64_t value;       // and its mtval
     board *home;
     memory memory;
     engine *engine;

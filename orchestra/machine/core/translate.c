@@ -7,29 +7,25 @@
  */
 #include "machine.h"
 
-// What both back ends have templates for, or call help for.
-bool translates_integers(unsigned opcode) {
-#define YES(name) [OP_##name] = true
+bool has_template(unsigned opcode) {
     static const bool templates[OP_TOTAL] = {
-        YES(lui),       YES(auipc),     YES(jal),        YES(jalr),     YES(beq),       YES(bne),
-        YES(blt),       YES(bge),       YES(bltu),       YES(bgeu),     YES(lb),        YES(lh),
-        YES(lw),        YES(ld),        YES(lbu),        YES(lhu),      YES(lwu),       YES(sb),
-        YES(sh),        YES(sw),        YES(sd),         YES(addi),     YES(slti),      YES(sltiu),
-        YES(xori),      YES(ori),       YES(andi),       YES(slli),     YES(srli),      YES(srai),
-        YES(add),       YES(sub),       YES(sll),        YES(slt),      YES(sltu),      YES(xor),
-        YES(srl),       YES(sra),       YES(or),         YES(and),      YES(addiw),     YES(slliw),
-        YES(srliw),     YES(sraiw),     YES(addw),       YES(subw),     YES(sllw),      YES(srlw),
-        YES(sraw),      YES(mul),       YES(mulh),       YES(mulhsu),   YES(mulhu),     YES(div),
-        YES(divu),      YES(rem),       YES(remu),       YES(mulw),     YES(divw),      YES(divuw),
-        YES(remw),      YES(remuw),     YES(fence),      YES(lr_w),     YES(sc_w),      YES(amoswap_w),
-        YES(amoadd_w),  YES(amoxor_w),  YES(amoand_w),   YES(amoor_w),  YES(amomin_w),  YES(amomax_w),
-        YES(amominu_w), YES(amomaxu_w), YES(lr_d),       YES(sc_d),     YES(amoswap_d), YES(amoadd_d),
-        YES(amoxor_d),  YES(amoand_d),  YES(amoor_d),    YES(amomin_d), YES(amomax_d),  YES(amominu_d),
-        YES(amomaxu_d), YES(csrrw),     YES(csrrwi),     YES(csrrs),    YES(csrrsi),    YES(csrrc),
-        YES(csrrci),    YES(fence_i),   YES(sfence_vma),
+#define INTEGER(name, ...) [OP_##name] = true,
+#define MEMORY(name, ...)  [OP_##name] = true,
+#define FLOAT(name, ...)   [OP_##name] = true,
+#define ROUNDED(name, ...) [OP_##name] = true,
+#define BRANCH(name, ...)  [OP_##name] = true,
+#define JUMP(name)         [OP_##name] = true,
+#define NOTHING(name)      [OP_##name] = true,
+#define SYSTEM(name)       [OP_##name] = true,
+#include "templates.def"
     };
-#undef YES
     return templates[opcode];
+}
+
+// Of an instruction with a rounding mode, after frm was found to be that.
+bool rounds_to_nearest(const operation *o) {
+    enum { DYNAMIC = 7 };
+    return (o->imm & 7) == FLOAT_RNE || (o->imm & 7) == DYNAMIC;
 }
 
 // What a jump of the host does: `slot` is where it goes or where the interpreter goes on.
@@ -115,7 +111,7 @@ static bool joins(access_group *g, const operation *o, unsigned slot, unsigned f
     g->low = low, g->high = high;
     g->members[g->count].operation = o;
     g->members[g->count].slot = (uint16_t)slot;
-    g->members[g->count].opcode = (uint8_t)(form >> 2);
+    g->members[g->count].is_signed = !(i->match >> 14 & 1);
     g->members[g->count].slots = form & 1 ? 2 : 1;
     g->members[g->count++].bytes = (uint8_t)bytes;
     return true;

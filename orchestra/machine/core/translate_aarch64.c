@@ -1,139 +1,9 @@
-/* translate_aarch64.c: the templates for AArch64; floats are interpreted.
- *
- * x27 is the machine, x28 the TLB bank, w26 the budget; nineteen guest registers live in x4 to x15 and x19 to
- * x25, the others in the state. x0 to x3, x16 and x17 are free between instructions.
- */
-#include "machine.h"
+/* translate_aarch64.c: the templates of integer arithmetic, memory and jumps for AArch64. */
+#include "translate_aarch64.h"
 
 #ifdef __aarch64__
 
-enum { X0, X1, X2, X3, X16 = 16, X17, BUDGET = 26, MACHINE = 27, TLB = 28, LINK = 30, ZERO = 31, SP = 31 };
-enum { IF_EQ, IF_NE, IF_HS, IF_LO, IF_HI = 8, IF_LS, IF_GE, IF_LT, IF_GT, IF_LE };
-enum { W = 0, X = 1 }; // 32 or 64 bits
-enum { ADD = 0x0b000000, SUB = 0x4b000000, AND = 0x0a000000, OR = 0x2a000000, XOR = 0x4a000000 };
-enum { SUBS = 0x6b000000, SHIFT_LEFT = 0x1ac02000, SHIFT_RIGHT = 0x1ac02400, SHIFT_ARITHMETIC = 0x1ac02800 };
-enum {
-    DIVIDE_UNSIGNED = 0x1ac00800,
-    DIVIDE = 0x1ac00c00,
-    MULTIPLY = 0x1b007c00,
-    MULTIPLY_SUBTRACT = 0x1b008000
-};
-enum { HIGH_SIGNED = 0x1b407c00, HIGH_UNSIGNED = 0x1bc07c00 };
-enum { LOAD_X = 0xf9400000, STORE_X = 0xf9000000, LOAD_W = 0xb9400000, STORE_W = 0xb9000000 };
-
-static const int8_t pinned[33] = {-1, 4,  5,  -1, -1, 6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 19, 20,
-                                  21, 22, 23, 24, 25, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
-
-#    define FIELD(name) ((unsigned)offsetof(machine, name))
-
-// instructions
-
-static void emit(assembly *a, uint32_t instruction) {
-    memcpy(a->at, &instruction, 4);
-    a->at += 4;
-}
-
-static uint32_t place_now(const assembly *a) { return (uint32_t)(a->at - a->cache->writable); }
-
-static void op(assembly *a, uint32_t code, unsigned wide, int to, int left, int right) {
-    emit(a, code | wide << 31 | (uint32_t)right << 16 | (uint32_t)left << 5 | (uint32_t)to);
-}
-
-static void move(assembly *a, int to, int from) {
-    if (to != from) op(a, OR, X, to, ZERO, from);
-}
-
-static void move_constant(assembly *a, int to, int64_t value) {
-    bool negative = value < 0, first = true;
-    uint64_t bits = (uint64_t)value, rest = negative ? 0xffff : 0;
-    for (unsigned part = 0; part < 4; part++) {
-        uint64_t half = bits >> (16 * part) & 0xffff;
-        if (half == rest && (part || (bits >> 16) != (negative ? ~0ull >> 16 : 0))) continue;
-        uint32_t base = !first ? 0xf2800000 : negative ? 0x92800000 : 0xd2800000; // movk, movn, movz
-        if (first && negative) half = ~half & 0xffff;
-        emit(a, base | part << 21 | (uint32_t)half << 5 | (uint32_t)to);
-        first = false;
-    }
-}
-
-static void add_constant(assembly *a, int to, int from, int64_t value) { // clobbers x3 when it is far
-    uint64_t size = value < 0 ? (uint64_t)-value : (uint64_t)value;
-    if (size < 4096) {
-        emit(a, (value < 0 ? 0xd1000000u : 0x91000000u) | (uint32_t)size << 10 | (uint32_t)from << 5 |
-                    (uint32_t)to);
-    } else {
-        move_constant(a, X3, value);
-        op(a, ADD, X, to, from, X3);
-    }
-}
-
-static void field(assembly *a, uint32_t code, int reg, unsigned offset) {
-    emit(a, code | offset / (code >> 30 == 3 ? 8 : 4) << 10 | MACHINE << 5 | (uint32_t)reg);
-}
-
-static void bits(assembly *a, uint32_t code, unsigned wide, int to, int from, unsigned r, unsigned s) {
-    emit(a, code | wide << 31 | wide << 22 | r << 16 | s << 10 | (uint32_t)from << 5 | (uint32_t)to);
-}
-
-static void sign_extend(assembly *a, int to, int from) { bits(a, 0x13000000, X, to, from, 0, 31); }
-
-static void low_bits(assembly *a, int to, int from, unsigned first, unsigned count) {
-    bits(a, 0x53000000, X, to, from, first, first + count - 1);
-}
-
-static void page_of(assembly *a, int to, int from,
-                    unsigned kept) { // the address of its page, and `kept` low bits
-    emit(a, 0x92400000 | 52 << 16 | (51 + kept) << 10 | (uint32_t)from << 5 | (uint32_t)to);
-}
-
-// guest registers
-
-static int use(assembly *a, unsigned g, int scratch) {
-    if (g == 0) return ZERO;
-    if (pinned[g] >= 0) return pinned[g];
-    field(a, LOAD_X, scratch, FIELD(s.x) + 8 * g);
-    return scratch;
-}
-
-static int target(unsigned g, int scratch) { return pinned[g] >= 0 ? pinned[g] : scratch; }
-
-static void put(assembly *a, unsigned g, int from) {
-    if (pinned[g] >= 0)
-        move(a, pinned[g], from);
-    else if (g < 32)
-        field(a, STORE_X, from, FIELD(s.x) + 8 * g);
-}
-
 // jumps
-
-static void branch(assembly *a, uint32_t code, uint32_t to) { // b 14000000, bl 94000000
-    int32_t distance = (int32_t)(to - place_now(a)) / 4;
-    emit(a, code | ((uint32_t)distance & 0x3ffffff));
-}
-
-static uint8_t *skip_if(assembly *a, unsigned condition) {
-    uint8_t *from = a->at;
-    emit(a, 0x54000000 | condition);
-    return from;
-}
-
-static void land(assembly *a, uint8_t *from) {
-    uint32_t instruction;
-    memcpy(&instruction, from, 4);
-    instruction |= (uint32_t)((a->at - from) / 4) << 5;
-    memcpy(from, &instruction, 4);
-}
-
-static void jump_always(assembly *a, unsigned kind, unsigned slot) {
-    run_jump_to(a, kind, slot);
-    a->at += 4; // host_aim writes the instruction
-}
-
-static void jump_if(assembly *a, unsigned condition, unsigned kind, unsigned slot) {
-    uint8_t *over = skip_if(a, condition ^ 1);
-    jump_always(a, kind, slot);
-    land(a, over);
-}
 
 void host_jump(assembly *a, unsigned slot) { jump_always(a, LEAVE_PLAIN, slot); }
 
@@ -203,13 +73,7 @@ void host_jump_register(assembly *a, const operation *o) {
     jump_to_x0(a);
 }
 
-void host_branch(assembly *a, unsigned opcode, const operation *o, bool far) {
-    unsigned condition = opcode == OP_beq    ? IF_EQ
-                         : opcode == OP_bne  ? IF_NE
-                         : opcode == OP_blt  ? IF_LT
-                         : opcode == OP_bge  ? IF_GE
-                         : opcode == OP_bltu ? IF_LO
-                                             : IF_HS;
+static void compare_and_branch(assembly *a, const operation *o, unsigned condition, bool far) {
     op(a, SUBS, X, ZERO, use(a, o->rs1, X0), use(a, o->rs2, X1));
     if (!far) {
         jump_if(a, condition, LEAVE_PLAIN, (unsigned)((int)a->slot + o->imm / 16));
@@ -218,6 +82,16 @@ void host_branch(assembly *a, unsigned opcode, const operation *o, bool far) {
     uint8_t *over = skip_if(a, condition ^ 1);
     host_jump_far(a, (int64_t)a->slot * 2 + o->imm);
     land(a, over);
+}
+
+void host_branch(assembly *a, unsigned opcode, const operation *o, bool far) {
+    switch (opcode) {
+#    define BRANCH(name, condition)                                                                          \
+    case OP_##name:                                                                                          \
+        compare_and_branch(a, o, condition, far);                                                            \
+        break;
+#    include "templates.def"
+    }
 }
 
 // blocks and stubs
@@ -236,12 +110,18 @@ uint32_t host_stub(codecache *c, unsigned kind, unsigned slot, unsigned back, ui
     bool helps = kind == CALL_ACCESS || kind == CALL_SYSTEM;
     uint32_t where = slot | back << 16 | (kind == CALL_SYSTEM ? HELP_SYSTEM : 0), end = c->cold;
     assembly a;
-    c->cold -= helps ? 16 : 12;
+    c->cold -= kind == CALL_FLOAT ? 24 : helps ? 16 : 12;
     a.cache = c, a.at = c->writable + c->cold;
+    if (kind == CALL_FLOAT) {
+        branch(&a, 0x94000000, c->enter_float);
+        uint8_t *cannot = skip_if(&a, IF_NE);
+        branch(&a, 0x14000000, resume);
+        land(&a, cannot);
+    }
     emit(&a, 0x52800000 | (where & 0xffff) << 5 | X0);
     emit(&a, 0x72a00000 | (where >> 16) << 5 | X0);
     if (helps) branch(&a, 0x94000000, c->help);
-    branch(&a, 0x14000000, helps ? resume : c->leave[kind]);
+    branch(&a, 0x14000000, helps ? resume : c->leave[kind == CALL_FLOAT ? LEAVE_SIDE : kind]);
     host_publish(c, c->cold, end);
     return c->cold;
 }
@@ -253,58 +133,73 @@ void host_publish(codecache *c, uint32_t from, uint32_t to) {
 
 // arithmetic
 
-static void arithmetic(assembly *a, uint32_t code, unsigned wide, const operation *o) {
+static void upper(assembly *a, const operation *o) {
+    int to = target(o->rd, X0);
+    move_constant(a, to, o->imm);
+    put(a, o->rd, to);
+}
+
+static void upper_from_here(assembly *a, const operation *o) {
+    int to = target(o->rd, X0);
+    page_offset(a, to, (int64_t)a->slot * 2 + o->imm);
+    put(a, o->rd, to);
+}
+
+static void result(assembly *a, unsigned rd, int from, bool wide) {
+    if (!wide) sign_extend(a, from, from);
+    put(a, rd, from);
+}
+
+static void arithmetic(assembly *a, const operation *o, uint32_t code, bool wide) {
     int to = target(o->rd, X0);
     op(a, code, wide, to, use(a, o->rs1, X0), use(a, o->rs2, X1));
-    if (!wide) sign_extend(a, to, to);
-    put(a, o->rd, to);
+    result(a, o->rd, to, wide);
 }
 
-static void add_immediate(assembly *a, unsigned wide, const operation *o) {
+static void arithmetic_constant(assembly *a, const operation *o, uint32_t code, bool wide) {
     int to = target(o->rd, X0), left = use(a, o->rs1, X0);
-    if (left == ZERO)
+    if (code != ADD) {
+        move_constant(a, X1, o->imm);
+        op(a, code, X, to, left, X1);
+    } else if (left == ZERO) {
         move_constant(a, to, o->imm);
-    else
+    } else {
         add_constant(a, to, left, o->imm);
-    if (!wide) sign_extend(a, to, to);
-    put(a, o->rd, to);
-}
-
-static void logical_immediate(assembly *a, uint32_t code, const operation *o) {
-    int to = target(o->rd, X0);
-    move_constant(a, X1, o->imm);
-    op(a, code, X, to, use(a, o->rs1, X0), X1);
-    put(a, o->rd, to);
-}
-
-static void shift_immediate(assembly *a, unsigned opcode, const operation *o) {
-    int to = target(o->rd, X0), from = use(a, o->rs1, X0);
-    unsigned n = (unsigned)o->imm;
-    switch (opcode) {
-    case OP_slli: bits(a, 0x53000000, X, to, from, (64 - n) % 64, 63 - n); break;
-    case OP_srli: bits(a, 0x53000000, X, to, from, n, 63); break;
-    case OP_srai: bits(a, 0x13000000, X, to, from, n, 63); break;
-    case OP_slliw: bits(a, 0x53000000, W, to, from, (32 - n) % 32, 31 - n); break;
-    case OP_srliw: bits(a, 0x53000000, W, to, from, n, 31); break;
-    default: bits(a, 0x13000000, W, to, from, n, 31);
     }
-    if (opcode == OP_slliw || opcode == OP_srliw || opcode == OP_sraiw) sign_extend(a, to, to);
-    put(a, o->rd, to);
+    result(a, o->rd, to, wide);
 }
 
-static void set_if(assembly *a, unsigned condition, unsigned rd) { // cset
-    int to = target(rd, X0);
-    emit(a, 0x9a9f07e0 | (condition ^ 1) << 12 | (uint32_t)to);
-    put(a, rd, to);
+static void shift_variable(assembly *a, const operation *o, uint32_t code, bool wide) {
+    arithmetic(a, o, code, wide);
 }
 
-static void set_less(assembly *a, unsigned condition, bool constant, const operation *o) {
-    if (constant) move_constant(a, X1, o->imm);
-    op(a, SUBS, X, ZERO, use(a, o->rs1, X0), constant ? X1 : use(a, o->rs2, X1));
+static void shift_constant(assembly *a, const operation *o, uint32_t code, bool wide) {
+    int to = target(o->rd, X0), from = use(a, o->rs1, X0);
+    unsigned n = (unsigned)o->imm, width = wide ? 64 : 32;
+    if (code == SHIFT_LEFT)
+        bits(a, 0x53000000, wide, to, from, (width - n) % width, width - 1 - n);
+    else
+        bits(a, code == SHIFT_RIGHT ? 0x53000000 : 0x13000000, wide, to, from, n, width - 1);
+    result(a, o->rd, to, wide);
+}
+
+static void set_less(assembly *a, const operation *o, unsigned condition) {
+    op(a, SUBS, X, ZERO, use(a, o->rs1, X0), use(a, o->rs2, X1));
     set_if(a, condition, o->rd);
 }
 
-static void multiply_mixed(assembly *a, const operation *o) {
+static void set_less_constant(assembly *a, const operation *o, unsigned condition) {
+    move_constant(a, X1, o->imm);
+    op(a, SUBS, X, ZERO, use(a, o->rs1, X0), X1);
+    set_if(a, condition, o->rd);
+}
+
+static void multiply(assembly *a, const operation *o, bool wide) { arithmetic(a, o, MULTIPLY, wide); }
+
+enum { HIGH_SIGNED = 0x1b407c00, HIGH_UNSIGNED = 0x1bc07c00, HIGH_MIXED = 0 };
+
+static void multiply_high(assembly *a, const operation *o, uint32_t code) {
+    if (code != HIGH_MIXED) return arithmetic(a, o, code, true);
     int left = use(a, o->rs1, X0), right = use(a, o->rs2, X1);
     bits(a, 0x13000000, X, X2, left, 63, 63);
     op(a, AND, X, X2, X2, right);
@@ -313,24 +208,24 @@ static void multiply_mixed(assembly *a, const operation *o) {
     put(a, o->rd, X3);
 }
 
-static void divide(assembly *a, uint32_t code, unsigned wide, bool remainder, const operation *o) {
+static void divide(assembly *a, const operation *o, bool is_signed, bool wide, bool remainder) {
     int left = use(a, o->rs1, X0), right = use(a, o->rs2, X1);
-    op(a, code, wide, X2, left, right); // by 0 it is 0
+    unsigned size = (unsigned)wide << 31;
+    op(a, is_signed ? 0x1ac00c00 : 0x1ac00800, wide, X2, left, right); // by 0 it is 0
     if (remainder) {
-        emit(a, (uint32_t)MULTIPLY_SUBTRACT | wide << 31 | (uint32_t)right << 16 | (uint32_t)left << 10 |
-                    X2 << 5 | X2);
+        emit(a, (uint32_t)MULTIPLY_SUBTRACT | size | (uint32_t)right << 16 | (uint32_t)left << 10 | X2 << 5 |
+                    X2);
     } else {
         op(a, SUBS, wide, ZERO, right, ZERO);
-        emit(a, 0x5a800000 | wide << 31 | ZERO << 16 | IF_NE << 12 | X2 << 5 | X2); // csinv: -1 by 0
+        emit(a, 0x5a800000 | size | ZERO << 16 | IF_NE << 12 | X2 << 5 | X2); // csinv: -1 by 0
     }
-    if (!wide) sign_extend(a, X2, X2);
-    put(a, o->rd, X2);
+    result(a, o->rd, X2, wide);
 }
 
 // memory
 
 // x0 = where the data are, x1 = the TLB entry; `within` is x0's offset in its page
-static void probe(assembly *a, unsigned rs1, int32_t offset, unsigned bytes, size_t tag, bool aligned) {
+void probe(assembly *a, unsigned rs1, int32_t offset, unsigned bytes, size_t tag, bool aligned) {
     unsigned kept = aligned ? (bytes == 8 ? 3 : 2) : 0;
     int base = use(a, rs1, X0);
     if (base == ZERO)
@@ -352,7 +247,7 @@ static void probe(assembly *a, unsigned rs1, int32_t offset, unsigned bytes, siz
     op(a, ADD, X, X0, X0, X3);
 }
 
-static void unscaled(assembly *a, uint32_t code, int reg, int base, int32_t at) {
+void unscaled(assembly *a, uint32_t code, int reg, int base, int32_t at) {
     if (at > 255) { // in a group
         add_constant(a, X2, base, at);
         base = X2, at = 0;
@@ -361,20 +256,13 @@ static void unscaled(assembly *a, uint32_t code, int reg, int base, int32_t at) 
     emit(a, code | ((uint32_t)at & 0x1ff) << 12 | (uint32_t)base << 5 | (uint32_t)reg);
 }
 
-static void load_from(assembly *a, unsigned opcode, int to, int32_t at) {
-    uint32_t code = opcode == OP_lb    ? 0x38800000
-                    : opcode == OP_lbu ? 0x38400000
-                    : opcode == OP_lh  ? 0x78800000
-                    : opcode == OP_lhu ? 0x78400000
-                    : opcode == OP_lw  ? 0xb8800000
-                    : opcode == OP_lwu ? 0xb8400000
-                                       : 0xf8400000;
-    unscaled(a, code, to, X0, at);
+static void load_from(assembly *a, unsigned bytes, bool is_signed, int to, int32_t at) {
+    uint32_t size = (uint32_t)__builtin_ctz(bytes) << 30;
+    unscaled(a, (is_signed && bytes < 8 ? 0x38800000 : 0x38400000) | size, to, X0, at);
 }
 
-static void store_to(assembly *a, unsigned bytes, int value, int base, int32_t at) {
-    uint32_t code = bytes == 1 ? 0x38000000 : bytes == 2 ? 0x78000000 : bytes == 4 ? 0xb8000000 : 0xf8000000;
-    unscaled(a, code, value, base, at);
+static void store_to(assembly *a, unsigned bytes, int value, int32_t at) {
+    unscaled(a, 0x38000000 | (uint32_t)__builtin_ctz(bytes) << 30, value, X0, at);
 }
 
 void host_group(assembly *a, const access_group *g) {
@@ -387,10 +275,10 @@ void host_group(assembly *a, const access_group *g) {
         int32_t at = o->imm - g->low;
         run_step(a, g->members[i].slot, g->members[i].slots);
         if (g->stores) {
-            store_to(a, g->members[i].bytes, use(a, o->rs2, X1), X0, at);
+            store_to(a, g->members[i].bytes, use(a, o->rs2, X1), at);
         } else {
             int to = target(o->rd, X1);
-            load_from(a, g->members[i].opcode, to, at);
+            load_from(a, g->members[i].bytes, g->members[i].is_signed, to, at);
             put(a, o->rd, to);
         }
         a->done++;
@@ -399,42 +287,35 @@ void host_group(assembly *a, const access_group *g) {
 }
 
 static void atomic_result(assembly *a, unsigned wide, unsigned rd, int from) {
-    if (!wide) sign_extend(a, from, from);
-    put(a, rd, from);
+    result(a, rd, from, wide);
     run_resume(a, a->access);
 }
 
-static void atomic(assembly *a, unsigned opcode, const operation *o) {
-    unsigned wide = opcode >= OP_lr_d;
+static int old_value(assembly *a, const operation *o, bool wide) { // x2; x0 is where; gives where rs2 is
     probe(a, o->rs1, 0, wide ? 8 : 4, offsetof(tlb_entry, write), true);
-    int value = use(a, o->rs2, X1), stored = X3;
-    unscaled(a, wide ? 0xf8400000 : 0xb8400000, X2, X0, 0);
-    unsigned keeps = 16;
-    switch (opcode) {
-    case OP_amoadd_w:
-    case OP_amoadd_d: op(a, ADD, wide, X3, X2, value); break;
-    case OP_amoxor_w:
-    case OP_amoxor_d: op(a, XOR, wide, X3, X2, value); break;
-    case OP_amoand_w:
-    case OP_amoand_d: op(a, AND, wide, X3, X2, value); break;
-    case OP_amoor_w:
-    case OP_amoor_d: op(a, OR, wide, X3, X2, value); break;
-    case OP_amomin_w:
-    case OP_amomin_d: keeps = IF_LT; break;
-    case OP_amomax_w:
-    case OP_amomax_d: keeps = IF_GT; break;
-    case OP_amominu_w:
-    case OP_amominu_d: keeps = IF_LO; break;
-    case OP_amomaxu_w:
-    case OP_amomaxu_d: keeps = IF_HI; break;
-    default: stored = value; // swap
-    }
-    if (keeps != 16) {
-        op(a, SUBS, wide, ZERO, X2, value);
-        emit(a, 0x1a800000 | wide << 31 | (uint32_t)value << 16 | keeps << 12 | X2 << 5 | X3); // csel
-    }
-    emit(a, (wide ? 0xf8000000u : 0xb8000000u) | X0 << 5 | (uint32_t)stored);
+    int value = use(a, o->rs2, X1);
+    load_from(a, wide ? 8 : 4, false, X2, 0);
+    return value;
+}
+
+static void new_value(assembly *a, const operation *o, bool wide, int from) {
+    emit(a, (wide ? 0xf8000000u : 0xb8000000u) | X0 << 5 | (uint32_t)from);
     atomic_result(a, wide, o->rd, X2);
+}
+
+enum { SWAP };
+
+static void atomic(assembly *a, const operation *o, uint32_t code, bool wide) {
+    int value = old_value(a, o, wide);
+    if (code != SWAP) op(a, code, wide, X3, X2, value);
+    new_value(a, o, wide, code == SWAP ? value : X3);
+}
+
+static void atomic_choice(assembly *a, const operation *o, unsigned keeps, bool wide) {
+    int value = old_value(a, o, wide);
+    op(a, SUBS, wide, ZERO, X2, value);
+    emit(a, 0x1a800000 | (uint32_t)wide << 31 | (uint32_t)value << 16 | keeps << 12 | X2 << 5 | X3); // csel
+    new_value(a, o, wide, X3);
 }
 
 static void physical_address(assembly *a) { // x2: of the entry in x1 and the offset in x2
@@ -442,22 +323,22 @@ static void physical_address(assembly *a) { // x2: of the entry in x1 and the of
     emit(a, 0xaa000000 | X3 << 16 | PAGE_SHIFT << 10 | X2 << 5 | X2); // x2 |= x3 << 12
 }
 
-static void reserve(assembly *a, unsigned wide, const operation *o) {
+static void reserve(assembly *a, const operation *o, bool wide) {
     probe(a, o->rs1, 0, wide ? 8 : 4, offsetof(tlb_entry, read), true);
     physical_address(a);
-    unscaled(a, wide ? 0xf8400000 : 0xb8400000, X1, X0, 0);
+    load_from(a, wide ? 8 : 4, false, X1, 0);
     field(a, STORE_X, X2, FIELD(s.reservation));
     atomic_result(a, wide, o->rd, X1);
 }
 
-static void conditional(assembly *a, unsigned wide, const operation *o) {
+static void conditional(assembly *a, const operation *o, bool wide) {
     probe(a, o->rs1, 0, wide ? 8 : 4, offsetof(tlb_entry, write), true);
     physical_address(a);
     field(a, LOAD_X, X3, FIELD(s.reservation));
     int value = use(a, o->rs2, X1);
     op(a, SUBS, X, ZERO, X2, X3);
     uint8_t *over = skip_if(a, IF_NE);
-    store_to(a, wide ? 8 : 4, value, X0, 0);
+    store_to(a, wide ? 8 : 4, value, 0);
     land(a, over);
     move_constant(a, X3, -1);
     field(a, STORE_X, X3, FIELD(s.reservation));
@@ -465,112 +346,42 @@ static void conditional(assembly *a, unsigned wide, const operation *o) {
     run_resume(a, a->access);
 }
 
-static void load(assembly *a, unsigned opcode, unsigned bytes, const operation *o) {
+static void load(assembly *a, const operation *o, unsigned bytes, bool is_signed) {
     int to = target(o->rd, X1);
     probe(a, o->rs1, o->imm, bytes, offsetof(tlb_entry, read), false);
-    load_from(a, opcode, to, 0);
+    load_from(a, bytes, is_signed, to, 0);
     put(a, o->rd, to);
     run_resume(a, a->access);
 }
 
-static void store(assembly *a, unsigned bytes, const operation *o) {
+static void store(assembly *a, const operation *o, unsigned bytes) {
     probe(a, o->rs1, o->imm, bytes, offsetof(tlb_entry, write), false);
-    store_to(a, bytes, use(a, o->rs2, X1), X0, 0);
+    store_to(a, bytes, use(a, o->rs2, X1), 0);
     run_resume(a, a->access);
 }
 
-// the table
-
-static bool memory_operation(assembly *a, unsigned opcode, const operation *o) {
-    switch (opcode) {
-    case OP_lb:
-    case OP_lbu: load(a, opcode, 1, o); return true;
-    case OP_lh:
-    case OP_lhu: load(a, opcode, 2, o); return true;
-    case OP_lw:
-    case OP_lwu: load(a, opcode, 4, o); return true;
-    case OP_ld: load(a, opcode, 8, o); return true;
-    case OP_sb: store(a, 1, o); return true;
-    case OP_sh: store(a, 2, o); return true;
-    case OP_sw: store(a, 4, o); return true;
-    case OP_sd: store(a, 8, o); return true;
-    case OP_lr_w: reserve(a, W, o); return true;
-    case OP_lr_d: reserve(a, X, o); return true;
-    case OP_sc_w: conditional(a, W, o); return true;
-    case OP_sc_d: conditional(a, X, o); return true;
-    }
-    if (opcode < OP_lr_w || opcode > OP_amomaxu_d) return false;
-    atomic(a, opcode, o);
-    return true;
-}
-
-static bool arithmetic_operation(assembly *a, unsigned opcode, const operation *o) {
-    switch (opcode) {
-    case OP_add: arithmetic(a, ADD, X, o); return true;
-    case OP_sub: arithmetic(a, SUB, X, o); return true;
-    case OP_xor: arithmetic(a, XOR, X, o); return true;
-    case OP_or: arithmetic(a, OR, X, o); return true;
-    case OP_and: arithmetic(a, AND, X, o); return true;
-    case OP_sll: arithmetic(a, SHIFT_LEFT, X, o); return true;
-    case OP_srl: arithmetic(a, SHIFT_RIGHT, X, o); return true;
-    case OP_sra: arithmetic(a, SHIFT_ARITHMETIC, X, o); return true;
-    case OP_addw: arithmetic(a, ADD, W, o); return true;
-    case OP_subw: arithmetic(a, SUB, W, o); return true;
-    case OP_sllw: arithmetic(a, SHIFT_LEFT, W, o); return true;
-    case OP_srlw: arithmetic(a, SHIFT_RIGHT, W, o); return true;
-    case OP_sraw: arithmetic(a, SHIFT_ARITHMETIC, W, o); return true;
-    case OP_mul: arithmetic(a, MULTIPLY, X, o); return true;
-    case OP_mulw: arithmetic(a, MULTIPLY, W, o); return true;
-    case OP_mulh: arithmetic(a, HIGH_SIGNED, X, o); return true;
-    case OP_mulhu: arithmetic(a, HIGH_UNSIGNED, X, o); return true;
-    case OP_mulhsu: multiply_mixed(a, o); return true;
-    case OP_div: divide(a, DIVIDE, X, false, o); return true;
-    case OP_divu: divide(a, DIVIDE_UNSIGNED, X, false, o); return true;
-    case OP_rem: divide(a, DIVIDE, X, true, o); return true;
-    case OP_remu: divide(a, DIVIDE_UNSIGNED, X, true, o); return true;
-    case OP_divw: divide(a, DIVIDE, W, false, o); return true;
-    case OP_divuw: divide(a, DIVIDE_UNSIGNED, W, false, o); return true;
-    case OP_remw: divide(a, DIVIDE, W, true, o); return true;
-    case OP_remuw: divide(a, DIVIDE_UNSIGNED, W, true, o); return true;
-    case OP_slt: set_less(a, IF_LT, false, o); return true;
-    case OP_sltu: set_less(a, IF_LO, false, o); return true;
-    }
-    return false;
-}
-
 void host_operation(assembly *a, unsigned opcode, const operation *o) {
-    if (instructions[opcode].ends_block) {
-        jump_always(a, CALL_SYSTEM, a->slot);
-        return;
-    }
-    if (memory_operation(a, opcode, o) || o->rd == 32 || arithmetic_operation(a, opcode, o)) return;
-    int to = target(o->rd, X0);
     switch (opcode) {
-    case OP_lui:
-        move_constant(a, to, o->imm);
-        put(a, o->rd, to);
+#    define INTEGER(name, template, ...)                                                                     \
+    case OP_##name:                                                                                          \
+        if (o->rd != 32) template(a, o, ##__VA_ARGS__);                                                      \
         break;
-    case OP_auipc:
-        page_offset(a, to, (int64_t)a->slot * 2 + o->imm);
-        put(a, o->rd, to);
+#    define MEMORY(name, template, ...)                                                                      \
+    case OP_##name:                                                                                          \
+        template(a, o, __VA_ARGS__);                                                                         \
         break;
-    case OP_addi: add_immediate(a, X, o); break;
-    case OP_addiw: add_immediate(a, W, o); break;
-    case OP_xori: logical_immediate(a, XOR, o); break;
-    case OP_ori: logical_immediate(a, OR, o); break;
-    case OP_andi: logical_immediate(a, AND, o); break;
-    case OP_slti: set_less(a, IF_LT, true, o); break;
-    case OP_sltiu: set_less(a, IF_LO, true, o); break;
-    case OP_slli:
-    case OP_srli:
-    case OP_srai:
-    case OP_slliw:
-    case OP_srliw:
-    case OP_sraiw: shift_immediate(a, opcode, o); break;
+#    define SYSTEM(name)                                                                                     \
+    case OP_##name:                                                                                          \
+        jump_always(a, CALL_SYSTEM, a->slot);                                                                \
+        break;
+#    define FLOAT(name, ...)   case OP_##name:
+#    define ROUNDED(name, ...) FLOAT(name)
+#    include "templates.def"
+        float_operation(a, opcode, o);
     }
 }
 
-bool host_translates(unsigned opcode) { return translates_integers(opcode); }
+bool host_translates(unsigned opcode) { return has_template(opcode); }
 
 // the ways in and out
 
@@ -590,11 +401,17 @@ static void unspill(assembly *a) {
     field(a, LOAD_W, BUDGET, FIELD(budget));
 }
 
+static void callee_saved(assembly *a, uint32_t integers, uint32_t floats) { // stp, or ldp
+    for (unsigned i = 0; i < 5; i++)                                        // x19, x20, [sp, 16] …
+        emit(a, integers | (2 + 2 * i) << 15 | (20 + 2 * i) << 10 | SP << 5 | (19 + 2 * i));
+    for (unsigned i = 0; i < 4; i++) // d8, d9, [sp, 96] …
+        emit(a, floats | (12 + 2 * i) << 15 | (9 + 2 * i) << 10 | SP << 5 | (8 + 2 * i));
+}
+
 // int enter(machine *, code, tlb): x0, x1, x2
 static void way_in(assembly *a) {
-    emit(a, 0xa9ba7bfd);             // stp x29, x30, [sp, -96]!
-    for (unsigned i = 0; i < 5; i++) // stp x19, x20, [sp, 16] …
-        emit(a, 0xa9000000 | (2 + 2 * i) << 15 | (20 + 2 * i) << 10 | SP << 5 | (19 + 2 * i));
+    emit(a, 0xa9b67bfd); // stp x29, x30, [sp, -160]!
+    callee_saved(a, 0xa9000000, 0x6d000000);
     move(a, MACHINE, X0);
     move(a, TLB, X2);
     move(a, X16, X1);
@@ -604,15 +421,15 @@ static void way_in(assembly *a) {
 
 static void way_out(assembly *a) { // w1 = why
     move(a, X0, X1);
-    for (unsigned i = 0; i < 5; i++)
-        emit(a, 0xa9400000 | (2 + 2 * i) << 15 | (20 + 2 * i) << 10 | SP << 5 | (19 + 2 * i));
-    emit(a, 0xa8c67bfd); // ldp x29, x30, [sp], 96
+    callee_saved(a, 0xa9400000, 0x6d400000);
+    emit(a, 0xa8ca7bfd); // ldp x29, x30, [sp], 160
     emit(a, 0xd65f03c0);
 }
 
 // A subroutine: w0 says where. Goes on, or out.
 static void call_help(assembly *a, uint32_t pop) {
     spill(a);
+    float_way_out(a);
     move(a, X1, X0);
     move(a, X0, MACHINE);
     emit(a, 0xf81f0ffe); // str x30, [sp, -16]!
@@ -625,6 +442,11 @@ static void call_help(assembly *a, uint32_t pop) {
     branch(a, 0x14000000, pop);
     land(a, stays);
     unspill(a);
+    field(a, LOAD_W, X0, FIELD(float_again));
+    op(a, SUBS, W, ZERO, X0, ZERO);
+    uint8_t *without = skip_if(a, IF_EQ);
+    branch(a, 0x14000000, a->cache->enter_float);
+    land(a, without);
     emit(a, 0xd65f03c0);
 }
 
@@ -639,6 +461,7 @@ bool host_start(codecache *c) {
     uint32_t out = place_now(&a);
     spill(&a);
     field(&a, STORE_X, X0, FIELD(s.pc));
+    float_way_out(&a);
     uint32_t pop = place_now(&a);
     way_out(&a);
     for (unsigned kind = 0; kind < LEAVE_NOW; kind++) { // w0 is slot and what to give back
@@ -653,6 +476,10 @@ bool host_start(codecache *c) {
     }
     c->enter = place_now(&a);
     way_in(&a);
+    c->enter_float = place_now(&a);
+    float_way_in(&a);
+    c->float_tiny = place_now(&a);
+    float_tiny(&a);
     c->help = place_now(&a);
     call_help(&a, pop);
     c->find_page = place_now(&a);
@@ -666,8 +493,7 @@ void host_unspill(machine *m, const uint64_t *registers) {
     for (unsigned g = 0; g < 32; g++)
         if (pinned[g] >= 0) m->s.x[g] = registers[pinned[g]];
     m->budget = (int32_t)registers[BUDGET];
+    host_unspill_floats(m, registers);
 }
-
-void host_gather_flags(machine *m, uint32_t status) { (void)status, m->float_ready = false; }
 
 #endif

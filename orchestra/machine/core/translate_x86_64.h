@@ -14,20 +14,20 @@ enum { MACHINE = RBP, TLB = RSI, BUDGET = RDI, BIAS = 128 };
 enum {
     IF_O,
     IF_NO,
-    IF_B,
-    IF_AE,
-    IF_E,
+    IF_LO,
+    IF_HS,
+    IF_EQ,
     IF_NE,
-    IF_BE,
-    IF_A,
+    IF_LS,
+    IF_HI,
     IF_S,
     IF_NS,
     IF_P,
     IF_NP,
-    IF_L,
+    IF_LT,
     IF_GE,
     IF_LE,
-    IF_G
+    IF_GT
 };
 enum {
     ADD = 0x03,
@@ -37,7 +37,7 @@ enum {
     XOR = 0x33,
     CMP = 0x3b
 }; // register, register or memory
-enum { SHL = 4, SHR = 5, SAR = 7 };
+enum { SHIFT_LEFT = 4, SHIFT_RIGHT = 5, SHIFT_ARITHMETIC = 7 };
 
 static const int8_t pinned[33] = {-1, -1, RBX, -1, -1, -1, -1, -1, R12, R13, R8, R9, R10, R11, R14, R15, -1,
                                   -1, -1, -1,  -1, -1, -1, -1, -1, -1,  -1,  -1, -1, -1,  -1,  -1,  -1};
@@ -252,8 +252,7 @@ void set_register_if(assembly *a, unsigned condition, unsigned rd);
 
 // translate_x86_64_float.c
 
-bool float_translates(unsigned opcode);
-bool float_operation(assembly *a, unsigned opcode, const operation *o);
+void float_operation(assembly *a, unsigned opcode, const operation *o);
 void float_way_in(assembly *a);
 void float_way_out(assembly *a);
 void host_unspill_floats(machine *m, const uint64_t *registers);

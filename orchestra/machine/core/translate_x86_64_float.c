@@ -8,8 +8,8 @@
 
 #ifdef __x86_64__
 
-enum { F_ADD = 0x58, F_MUL = 0x59, F_SUB = 0x5c, F_DIV = 0x5e, F_SQRT = 0x51 };
-enum { NEAREST = 0, TO_ZERO = 1, DYNAMIC = 7 };
+enum { F_ADD = 0x58, F_MUL = 0x59, F_SUB = 0x5c, F_MIN = 0x5d, F_DIV = 0x5e, F_MAX = 0x5f, F_SQRT = 0x51 };
+enum { F_MADD = 0xb9, F_MSUB = 0xbb, F_NMSUB = 0xbd, F_NMADD = 0xbf };
 
 static int32_t float_place(unsigned f) { return (int32_t)(offsetof(machine, s.f) + 8 * f) - BIAS; }
 
@@ -65,13 +65,13 @@ static void need_float(assembly *a) {
     byte(a, 0x80);
     at_displacement(a, 7, MACHINE, FIELD(float_ready));
     byte(a, 0);
-    jump_if(a, IF_E, CALL_FLOAT, a->slot);
+    jump_if(a, IF_EQ, CALL_FLOAT, a->slot);
 }
 
 static void need_single(assembly *a, unsigned f) { // boxed, or it counts as NaN
     if (pinned_floats[f] >= 0) {
         float_to_integer_register(a, RAX, f);
-        shift(a, SHR, true, RAX, 32);
+        shift(a, SHIFT_RIGHT, true, RAX, 32);
         op_ri(a, CMP, false, RAX, -1);
     } else {
         byte(a, 0x83); // cmp dword [upper half], -1
@@ -88,21 +88,38 @@ static void put_result(assembly *a, bool single, unsigned fd) { // xmm0, unless 
     put_float(a, fd, XMM0);
 }
 
-static void two_operands(assembly *a, unsigned op, bool single, const operation *o) {
-    unsigned prefix = single ? 0xf3 : 0xf2;
-    if (single) need_single(a, o->rs1);
-    if (single && op != F_SQRT) need_single(a, o->rs2);
-    if (op == F_SQRT) {
-        sse_rr(a, 0, 0x57, false, XMM0, XMM0); // xorps: no old value to wait for
-        sse_rr(a, prefix, op, false, XMM0, use_float(a, o->rs1, XMM2));
-    } else {
-        get_float(a, XMM0, o->rs1);
-        sse_rr(a, prefix, op, false, XMM0, use_float(a, o->rs2, XMM2));
-    }
+static void two_operands(assembly *a, const operation *o, bool single, unsigned op) {
+    if (single) need_single(a, o->rs1), need_single(a, o->rs2);
+    get_float(a, XMM0, o->rs1);
+    sse_rr(a, single ? 0xf3 : 0xf2, op, false, XMM0, use_float(a, o->rs2, XMM2));
     put_result(a, single, o->rd);
 }
 
-static void fused(assembly *a, unsigned op, bool single, const operation *o) {
+static void square_root(assembly *a, const operation *o, bool single) {
+    if (single) need_single(a, o->rs1);
+    sse_rr(a, 0, 0x57, false, XMM0, XMM0); // xorps: no old value to wait for
+    sse_rr(a, single ? 0xf3 : 0xf2, F_SQRT, false, XMM0, use_float(a, o->rs1, XMM2));
+    put_result(a, single, o->rd);
+}
+
+// The host's minimum is the second of two zeros: of equal numbers, take either sign bit or both.
+static void least(assembly *a, const operation *o, bool single, unsigned op) {
+    if (single) need_single(a, o->rs1), need_single(a, o->rs2);
+    get_float(a, XMM0, o->rs1);
+    int right = use_float(a, o->rs2, XMM2);
+    sse_rr(a, single ? 0 : 0x66, 0x2e, false, XMM0, right); // ucomis
+    side_if(a, IF_P);
+    uint8_t *differ = short_jump(a, IF_NE);
+    sse_rr(a, 0, op == F_MIN ? 0x56 : 0x54, false, XMM0, right); // orps, andps
+    byte(a, 0xeb);
+    uint8_t *over = a->at++;
+    land(a, differ);
+    sse_rr(a, single ? 0xf3 : 0xf2, op, false, XMM0, right);
+    land(a, over);
+    put_float(a, o->rd, XMM0);
+}
+
+static void fused(assembly *a, const operation *o, bool single, unsigned op) {
     unsigned f3 = (unsigned)o->imm >> 8;
     if (single) need_single(a, o->rs1), need_single(a, o->rs2), need_single(a, f3);
     get_float(a, XMM0, f3);
@@ -119,29 +136,30 @@ static void fused(assembly *a, unsigned op, bool single, const operation *o) {
     put_result(a, single, o->rd);
 }
 
-static void compare(assembly *a, unsigned opcode, bool single, const operation *o) {
+enum { F_EQUAL, F_LESS = IF_HI, F_LESS_EQUAL = IF_HS };
+
+static void compare(assembly *a, const operation *o, bool single, unsigned kind) {
     if (single) need_single(a, o->rs1), need_single(a, o->rs2);
     int left = use_float(a, o->rs1, XMM0), right = use_float(a, o->rs2, XMM2);
     unsigned prefix = single ? 0 : 0x66;
-    if (opcode == OP_feq_d || opcode == OP_feq_s) {
+    if (kind == F_EQUAL) {
         sse_rr(a, prefix, 0x2e, false, left, right); // ucomis: equal and not unordered
         byte(a, 0x0f);
         byte(a, 0x90 | IF_NP);
         modrm(a, 3, 0, RCX);
         byte(a, 0x0f);
-        byte(a, 0x90 | IF_E);
+        byte(a, 0x90 | IF_EQ);
         modrm(a, 3, 0, RAX);
         op_rr(a, AND, false, RAX, RCX);
         op_ri(a, AND, false, RAX, 1);
         put(a, o->rd, RAX);
         return;
     }
-    bool less = opcode == OP_flt_d || opcode == OP_flt_s;
     sse_rr(a, prefix, 0x2f, false, right, left); // comis
-    set_register_if(a, less ? IF_A : IF_AE, o->rd);
+    set_register_if(a, kind, o->rd);
 }
 
-static void from_integer(assembly *a, bool single, bool wide, bool is_signed, const operation *o) {
+static void from_integer(assembly *a, const operation *o, bool single, bool wide, bool is_signed) {
     int from = use(a, o->rs1, RAX);
     if (!is_signed && !wide) {
         op_rr(a, 0x8b, false, RAX, from); // zeros above
@@ -157,20 +175,35 @@ static void from_integer(assembly *a, bool single, bool wide, bool is_signed, co
     put_float(a, o->rd, XMM0);
 }
 
-static void to_integer(assembly *a, bool single, bool wide, const operation *o) {
+// Leave unless it is not negative and cannot become more than the largest unsigned integer.
+static void need_unsigned(assembly *a, bool single, bool wide, unsigned f) {
+    float_to_integer_register(a, RAX, f);
+    if (single)
+        move_constant(a, RCX, wide ? 0x5f000000 : 0x4f800000); // 2^63, 2^32: below are integers
+    else
+        move_constant(a, RCX, wide ? 0x43e0000000000000 : 0x41efffffffe00000); // 2^63, 2^32 - 1
+    op_rr(a, CMP, !single, RAX, RCX);
+    side_if(a, IF_HS);
+}
+
+static void to_integer(assembly *a, const operation *o, bool single, bool wide, bool is_signed) {
+    unsigned rm = (unsigned)o->imm & 7;
+    if (rm != FLOAT_RTZ && !rounds_to_nearest(o)) return jump_always(a, LEAVE_SIDE, a->slot);
     if (single) need_single(a, o->rs1);
+    if (!is_signed) need_unsigned(a, single, wide, o->rs1);
     int from = use_float(a, o->rs1, XMM0);
     byte(a, single ? 0xf3 : 0xf2);
-    two_rr(a, o->imm == TO_ZERO ? 0x2c : 0x2d, wide, RAX,
-           from); // cvt(t)s2si: out of range is the least integer
-    move_constant(a, RCX, wide ? INT64_MIN : INT32_MIN);
-    op_rr(a, CMP, wide, RAX, RCX);
-    side_if(a, IF_E);
+    two_rr(a, rm == FLOAT_RTZ ? 0x2c : 0x2d, wide || !is_signed, RAX, from); // cvt(t)s2si
+    if (is_signed) { // out of range is the least integer
+        move_constant(a, RCX, wide ? INT64_MIN : INT32_MIN);
+        op_rr(a, CMP, wide, RAX, RCX);
+        side_if(a, IF_EQ);
+    }
     if (!wide) sign_extend(a, RAX, RAX);
     put(a, o->rd, RAX);
 }
 
-static void convert(assembly *a, bool to_single, const operation *o) {
+static void convert(assembly *a, const operation *o, bool to_single) {
     if (!to_single) need_single(a, o->rs1);
     int from = use_float(a, o->rs1, XMM2);
     sse_rr(a, 0, 0x57, false, XMM0, XMM0);
@@ -179,19 +212,21 @@ static void convert(assembly *a, bool to_single, const operation *o) {
 }
 
 // fsgnj, fsgnjn, fsgnjx: rax = the first, rcx = the second's sign
-static void sign_inject(assembly *a, unsigned kind, bool single, const operation *o) {
+enum { SIGN_OF, SIGN_NOT, SIGN_XOR };
+
+static void sign_inject(assembly *a, const operation *o, bool single, unsigned kind) {
     unsigned sign = single ? 31 : 63;
     if (single) need_single(a, o->rs1), need_single(a, o->rs2);
-    if (kind == 0 && o->rs1 == o->rs2) {
+    if (kind == SIGN_OF && o->rs1 == o->rs2) {
         put_float(a, o->rd, use_float(a, o->rs1, XMM0));
         return;
     }
     float_to_integer_register(a, RAX, o->rs1);
     float_to_integer_register(a, RCX, o->rs2);
-    if (kind == 1) op_rr(a, 0xf7, true, 2, RCX); // not
-    shift(a, SHR, !single, RCX, sign);
-    shift(a, SHL, true, RCX, sign); // only the sign is left
-    if (kind != 2) {
+    if (kind == SIGN_NOT) op_rr(a, 0xf7, true, 2, RCX); // not
+    shift(a, SHIFT_RIGHT, !single, RCX, sign);
+    shift(a, SHIFT_LEFT, true, RCX, sign); // only the sign is left
+    if (kind != SIGN_XOR) {
         rex(a, true, 0, 0, RAX); // btr rax, sign
         byte(a, 0x0f);
         byte(a, 0xba);
@@ -202,7 +237,7 @@ static void sign_inject(assembly *a, unsigned kind, bool single, const operation
     integer_register_to_float(a, o->rd, RAX);
 }
 
-static void move_to_integer(assembly *a, bool single, const operation *o) {
+static void move_to_integer(assembly *a, const operation *o, bool single) {
     float_to_integer_register(a, RAX, o->rs1);
     if (single) sign_extend(a, RAX, RAX);
     put(a, o->rd, RAX);
@@ -213,7 +248,7 @@ static void box(assembly *a, int reg) { // its upper half is 0
     op_rr(a, OR, true, reg, RDX);
 }
 
-static void move_from_integer(assembly *a, bool single, const operation *o) {
+static void move_from_integer(assembly *a, const operation *o, bool single) {
     if (!single) {
         integer_register_to_float(a, o->rd, use(a, o->rs1, RAX));
         return;
@@ -224,7 +259,7 @@ static void move_from_integer(assembly *a, bool single, const operation *o) {
     integer_register_to_float(a, o->rd, RAX);
 }
 
-static void load_float(assembly *a, bool single, const operation *o) {
+static void load_float(assembly *a, const operation *o, bool single) {
     probe_tlb(a, o->rs1, o->imm, single ? 4 : 8, offsetof(tlb_entry, read), false);
     address_on_host(a);
     run_site(a);
@@ -238,7 +273,7 @@ static void load_float(assembly *a, bool single, const operation *o) {
     access_done(a);
 }
 
-static void store_float(assembly *a, bool single, const operation *o) {
+static void store_float(assembly *a, const operation *o, bool single) {
     probe_tlb(a, o->rs1, o->imm, single ? 4 : 8, offsetof(tlb_entry, write), false);
     address_on_host(a);
     bool direct = !single && pinned_floats[o->rs2] >= 0;
@@ -253,125 +288,7 @@ static void store_float(assembly *a, bool single, const operation *o) {
 
 // the table
 
-#    define FUSED(name, op)                                                                                  \
-    case OP_##name##_s:                                                                                      \
-        if (a) fused(a, op, true, o);                                                                        \
-        break;                                                                                               \
-    case OP_##name##_d:                                                                                      \
-        if (a) fused(a, op, false, o);                                                                       \
-        break;
-#    define TWO(name, op)                                                                                    \
-    case OP_##name##_s:                                                                                      \
-        if (a) two_operands(a, op, true, o);                                                                 \
-        break;                                                                                               \
-    case OP_##name##_d:                                                                                      \
-        if (a) two_operands(a, op, false, o);                                                                \
-        break;
-#    define SIGN(name, kind)                                                                                 \
-    case OP_##name##_s:                                                                                      \
-        if (a) sign_inject(a, kind, true, o);                                                                \
-        break;                                                                                               \
-    case OP_##name##_d:                                                                                      \
-        if (a) sign_inject(a, kind, false, o);                                                               \
-        break;
-#    define COMPARE(name)                                                                                    \
-    case OP_##name##_s:                                                                                      \
-        if (a) compare(a, opcode, true, o);                                                                  \
-        break;                                                                                               \
-    case OP_##name##_d:                                                                                      \
-        if (a) compare(a, opcode, false, o);                                                                 \
-        break;
-
-// With no assembly, only tells whether there is one.
-static bool template_for(assembly *a, unsigned opcode, const operation *o) {
-    switch (opcode) {
-    case OP_flw:
-        if (a) load_float(a, true, o);
-        break;
-    case OP_fld:
-        if (a) load_float(a, false, o);
-        break;
-    case OP_fsw:
-        if (a) store_float(a, true, o);
-        break;
-    case OP_fsd:
-        if (a) store_float(a, false, o);
-        break;
-        FUSED(fmadd, 0xb9)
-        FUSED(fmsub, 0xbb)
-        FUSED(fnmsub, 0xbd)
-        FUSED(fnmadd, 0xbf)
-        TWO(fadd, F_ADD)
-        TWO(fsub, F_SUB)
-        TWO(fmul, F_MUL)
-        TWO(fdiv, F_DIV)
-        TWO(fsqrt, F_SQRT)
-        SIGN(fsgnj, 0)
-        SIGN(fsgnjn, 1)
-        SIGN(fsgnjx, 2)
-        COMPARE(feq)
-        COMPARE(flt)
-        COMPARE(fle)
-    case OP_fcvt_w_s:
-        if (a) to_integer(a, true, false, o);
-        break;
-    case OP_fcvt_l_s:
-        if (a) to_integer(a, true, true, o);
-        break;
-    case OP_fcvt_w_d:
-        if (a) to_integer(a, false, false, o);
-        break;
-    case OP_fcvt_l_d:
-        if (a) to_integer(a, false, true, o);
-        break;
-    case OP_fcvt_s_w:
-        if (a) from_integer(a, true, false, true, o);
-        break;
-    case OP_fcvt_s_wu:
-        if (a) from_integer(a, true, false, false, o);
-        break;
-    case OP_fcvt_s_l:
-        if (a) from_integer(a, true, true, true, o);
-        break;
-    case OP_fcvt_s_lu:
-        if (a) from_integer(a, true, true, false, o);
-        break;
-    case OP_fcvt_d_w:
-        if (a) from_integer(a, false, false, true, o);
-        break;
-    case OP_fcvt_d_wu:
-        if (a) from_integer(a, false, false, false, o);
-        break;
-    case OP_fcvt_d_l:
-        if (a) from_integer(a, false, true, true, o);
-        break;
-    case OP_fcvt_d_lu:
-        if (a) from_integer(a, false, true, false, o);
-        break;
-    case OP_fcvt_s_d:
-        if (a) convert(a, true, o);
-        break;
-    case OP_fcvt_d_s:
-        if (a) convert(a, false, o);
-        break;
-    case OP_fmv_x_w:
-        if (a) move_to_integer(a, true, o);
-        break;
-    case OP_fmv_x_d:
-        if (a) move_to_integer(a, false, o);
-        break;
-    case OP_fmv_w_x:
-        if (a) move_from_integer(a, true, o);
-        break;
-    case OP_fmv_d_x:
-        if (a) move_from_integer(a, false, o);
-        break;
-    default: return false;
-    }
-    return true;
-}
-
-bool float_translates(unsigned opcode) {
+bool host_translates(unsigned opcode) {
     switch (opcode) {
     case OP_fmadd_s:
     case OP_fmadd_d:
@@ -382,28 +299,25 @@ bool float_translates(unsigned opcode) {
     case OP_fnmadd_s:
     case OP_fnmadd_d: return __builtin_cpu_supports("fma");
     }
-    return template_for(NULL, opcode, NULL);
+    return has_template(opcode);
 }
 
-static bool rounds_as_we_can(unsigned opcode, const operation *o) {
-    unsigned format = instructions[opcode].format, rm = (unsigned)o->imm & 7;
-    if (format != instructions[OP_fadd_d].format && format != instructions[OP_fmadd_d].format) return true;
-    bool truncates =
-        opcode == OP_fcvt_w_s || opcode == OP_fcvt_l_s || opcode == OP_fcvt_w_d || opcode == OP_fcvt_l_d;
-    return rm == NEAREST || rm == DYNAMIC || (rm == TO_ZERO && truncates);
-}
-
-bool float_operation(assembly *a, unsigned opcode, const operation *o) {
-    if (!float_translates(opcode)) return false;
-    if (rounds_as_we_can(opcode, o)) {
-        need_float(a);
-        template_for(a, opcode, o);
-    } else {
-        byte(a, 0xe9);
-        run_jump_to(a, LEAVE_SIDE, a->slot);
-        a->at += 4;
+void float_operation(assembly *a, unsigned opcode, const operation *o) {
+    need_float(a);
+    switch (opcode) {
+#    define FLOAT(name, template, ...)                                                                       \
+    case OP_##name:                                                                                          \
+        template(a, o, __VA_ARGS__);                                                                         \
+        break;
+#    define ROUNDED(name, template, ...)                                                                     \
+    case OP_##name:                                                                                          \
+        if (rounds_to_nearest(o))                                                                            \
+            template(a, o, __VA_ARGS__);                                                                     \
+        else                                                                                                 \
+            jump_always(a, LEAVE_SIDE, a->slot);                                                             \
+        break;
+#    include "templates.def"
     }
-    return true;
 }
 
 // A subroutine: load the guest's registers and set the flags to "equal", if floats may be computed with here.
@@ -416,7 +330,7 @@ void float_way_in(assembly *a) {
     byte(a, 0x83); // cmp dword [frm], 0
     at_displacement(a, 7, MACHINE, FIELD(s.frm));
     byte(a, 0);
-    uint8_t *rounds = short_jump(a, IF_E);
+    uint8_t *rounds = short_jump(a, IF_EQ);
     land(a, out[0]);
     byte(a, 0xc3);
     land(a, rounds);
@@ -439,7 +353,7 @@ void float_way_out(assembly *a) {
     at_displacement(a, 7, MACHINE, FIELD(float_ready));
     byte(a, 0);
     byte(a, 0x0f);
-    byte(a, 0x80 | IF_E);
+    byte(a, 0x80 | IF_EQ);
     uint8_t *over = a->at;
     a->at += 4;
     two_rm(a, 0xae, false, 3, MACHINE, FIELD(float_status));

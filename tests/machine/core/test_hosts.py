@@ -8,44 +8,77 @@ from pathlib import Path
 import pytest
 
 from tests.assembler import RAM, Code
+from tests.machine.core.float_programs import float_program
 from tests.machine.core.small import halt, identity_tables, sv39
 from tests.machine.core.test_translator import busy, much_code
 
-ROOT = Path(__file__).parents[3]
+HERE, ROOT = Path(__file__).parent, Path(__file__).parents[3]
 CORE, IO = ROOT / "orchestra/machine/core", ROOT / "orchestra/io/c"
 TABLES = RAM + 0x80000
+
+
+def cross_compile(program, *sources, flags=("-O0",)):
+    """Make a static program for AArch64."""
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-musl", "-static"]
+    options = [
+        "-std=gnu11",
+        "-ffp-contract=off",
+        "-fno-math-errno",
+        "-fno-strict-aliasing",
+        "-Wall",
+    ]
+    includes = [f"-I{CORE}", f"-I{IO}", f"-I{HERE}", "-fno-sanitize=all"]
+    command = [
+        *compiler,
+        *options,
+        *flags,
+        *includes,
+        *map(str, sources),
+        "-o",
+        str(program),
+        "-lm",
+    ]
+    subprocess.run(command, check=True)
+    return program
+
+
+def emulate(program, *arguments):
+    """Run it; returns what it printed."""
+    run = ["qemu-aarch64", str(program), *map(str, arguments)]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="session")
 def on_aarch64(tmp_path_factory):
     """Compare both engines on a program there; returns how many bytes of code were made."""
     folder = tmp_path_factory.mktemp("aarch64")
-    program = folder / "compare"
-    sources = [*sorted(CORE.rglob("*.c")), IO / "executable.c"]
-    sources.append(Path(__file__).with_name("compare_engines.c"))
-    flags = ["-O0", "-std=gnu11", "-ffp-contract=off", "-fno-strict-aliasing", "-static", "-Wall"]
-    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-musl"]
-    includes = [f"-I{CORE}", f"-I{IO}", "-fno-sanitize=all"]
-    command = [*compiler, *flags, *includes, *map(str, sources), "-o", str(program), "-lm"]
-    subprocess.run(command, check=True)
+    sources = [*sorted(CORE.rglob("*.c")), IO / "executable.c", HERE / "compare_engines.c"]
+    program = cross_compile(folder / "compare", *sources)
 
-    def compare(code, slice_cycles, data=None):
+    def compare(code, slice_cycles, data=None, cycles=200_000):
         image = bytearray(code.finish())
         for address, part in (data or {}).items():
             image += bytes(max(0, address - RAM + len(part) - len(image)))
             image[address - RAM : address - RAM + len(part)] = part
         (folder / "program").write_bytes(image)
-        run = ["qemu-aarch64", str(program), str(folder / "program"), "200000", str(slice_cycles)]
-        done = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return int(re.search(r"(\d+) bytes of code", done.stdout)[1])
+        printed = emulate(program, folder / "program", cycles, slice_cycles)
+        return int(re.search(r"(\d+) bytes of code", printed)[1])
 
     return compare
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_aarch64_translates_arithmetic_and_memory_as_it_interprets_them(on_aarch64, seed):
-    assert on_aarch64(busy(seed, floats=False), slice_cycles=97) > 3000
+    assert on_aarch64(busy(seed), slice_cycles=97) > 3000
+
+
+@pytest.mark.parametrize("accrue", [False, True])
+@pytest.mark.parametrize("seed", range(8))
+def test_aarch64_computes_with_floats_as_the_interpreter_does(on_aarch64, seed, accrue):
+    code, data = float_program(seed, accrue=accrue)
+    assert on_aarch64(code, slice_cycles=61, data=data) > 4000
 
 
 def test_aarch64_goes_from_page_to_page(on_aarch64):
@@ -81,3 +114,11 @@ def test_aarch64_does_atomics_and_status_registers_under_sv39(on_aarch64):
     code.op("ecall")
     halt(code)
     assert on_aarch64(code, slice_cycles=61, data=identity_tables(TABLES)) > 1500
+
+
+@pytest.mark.parametrize("name", ["float_fast", "float_host"])
+def test_aarch64_computes_as_the_reference_does(tmp_path, name):
+    """The interpreter's fast paths there, and the reference itself compared with that host."""
+    sources = HERE / f"{name}.c", CORE / "float.c"
+    program = cross_compile(tmp_path / name, *sources, flags=["-O2", "-frounding-math"])
+    assert " 0 mismatches" in emulate(program, 60_000, 1)
