@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from orchestra.errors import BadConfig, InputConflict, OrchestraError
+from orchestra.errors import BadConfig, InputConflict
 from orchestra.machine.request import Request
+from orchestra.sched.beside import beside
 from orchestra.sched.events import Call, following
+from orchestra.sched.keeper import Keeper
+from orchestra.sched.limits import Room
 from orchestra.sched.plan import NO_DEADLINE, Share
 from orchestra.sched.statistics import ApplicationStatistics, Histogram
-from orchestra.sched.turns import Ticket, Turns
+from orchestra.sched.turns import Turns
 from orchestra.sched.writer import InputJob, Writer
 
 if TYPE_CHECKING:
@@ -61,10 +64,13 @@ class Application:
         self._share = Share(name, settings.weight)
         self._history = history
         self._log = history.log
-        self._machine = machine
-        self._writer = Writer(machine, history.log, pool, settings, None)
-        self._turns = Turns(scheduler, settings.queue, "input")
-        self._snapshot = 0
+        self._room = Room(1, settings.queue, "input")
+        self._turns = Turns()
+        self._job: InputJob | None = None  # whose turn it is
+        self._writer = Writer(machine, history.log, pool, settings, history.directory)
+        self._keeper = Keeper(
+            name, settings, scheduler, journal, history, self._writer, self._turns
+        )
         self._statuses: dict[Status, int] = {}
         self._queued, self._served, self._committed = Histogram(), Histogram(), Histogram()
 
@@ -76,7 +82,7 @@ class Application:
     @property
     def cycle(self) -> int:
         """The machine's cycle after the last input."""
-        return self._machine.cycle
+        return self._writer.machine.cycle
 
     @property
     def state_hash(self) -> str | None:
@@ -100,9 +106,7 @@ class Application:
         that the log has under that number is answered from there; InputConflict is raised when the
         payload is another, or the number not the next one. LogFault means that it was undone.
         """
-        work = partial(self._take, payload, limits, number, deadline, None)
-        result: InputOutcome = await self._turns.ask(work, wait=wait)
-        return result
+        return await self._advance(payload, limits, number, deadline, None, wait=wait)
 
     @asynccontextmanager
     async def advancing(
@@ -119,8 +123,8 @@ class Application:
         What it says counts once `outcome()` says that the input was accepted.
         """
         call = Call()
-        work = partial(self._take, payload, limits, number, deadline, call)
-        async with following(call, partial(self._turns.ask, work, wait=wait)):
+        work = partial(self._advance, payload, limits, number, deadline, call, wait=wait)
+        async with following(call, work):
             yield call
 
     async def inspect(
@@ -156,8 +160,12 @@ class Application:
         """Store the state after the last input, and return its folder."""
         if self.settings.snapshots == "never":
             raise BadConfig("snapshots", "never", "another policy, to store one")
-        path: Path = await self._turns.ask(self._store_now, wait=True, urgent=True)
-        return path
+        self._room.enter_anyway()
+        try:
+            await self._turns.take()
+            return await self._keeper.store()
+        finally:
+            self._room.leave()
 
     def at(self, number: int) -> AbstractAsyncContextManager[Machine]:
         """Open a machine, in memory, in the state after `number` inputs; 0: before the first."""
@@ -171,9 +179,9 @@ class Application:
             name=self.name,
             inputs=self.inputs,
             cycle=self.cycle,
-            waiting=self._turns.waiting,
+            waiting=self._turns.waiting + self._room.outside,
             statuses=dict(self._statuses),
-            snapshot=self._snapshot,
+            snapshot=self._keeper.snapshot,
             replayed=self._history.replayed,
             pool=self.pool.statistics(),
             waiting_seconds=self._queued.snapshot(),
@@ -184,70 +192,93 @@ class Application:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         """Take inputs while the body runs; `open_application` does it."""
-        entries = await self._scheduler.in_thread(
-            partial(self._log.entries, self.inputs, self.inputs)
-        )
-        self._writer.state_hash = entries[0].state_hash if entries else None
         self._statuses = await self._scheduler.in_thread(self._log.count_statuses)
-        found = await self._scheduler.in_thread(self._history.snapshots.numbers)
-        self._snapshot = max(number for number in found if number <= self.inputs)
+        await self._keeper.begin()
         try:
-            async with self._turns.serving():
-                yield
+            async with beside(self._keeper.keep, end=self._keeper.stop):
+                try:
+                    yield
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await self._close()
         finally:
             with anyio.CancelScope(shield=True):
                 await self._scheduler.in_thread(self._writer.close)
 
-    async def _take(
+    async def _close(self) -> None:
+        """Take no more inputs; the one in progress is taken back."""
+        self._room.close()
+        self._turns.close()
+        if self._job is not None:
+            self._scheduler.cancel_soon(self._job)
+        await self._turns.wait_free()
+
+    async def _advance(
         self,
         payload: bytes,
         limits: Limits | None,
         number: int | None,
         deadline: float,
         call: Call | None,
-        ticket: Ticket,
+        *,
+        wait: bool,
     ) -> InputOutcome:
-        """Carry an input out; the turns' task does it."""
-        if number is not None and number != self.inputs + 1:
-            return await self._answer_again(payload, number)
-        self._writer.check()
-        clock = self._scheduler.clock.now
+        asked = self._scheduler.clock.now()
+        if wait:
+            await self._room.enter()
+        else:
+            self._room.enter_now()
+        try:
+            await self._turns.take()
+            try:
+                if number is None or number == self.inputs + 1:
+                    self._writer.check()
+                    job = self._make_job(payload, limits, deadline, call, asked)
+                    result = await self._carry_out(job)
+                else:
+                    result = await self._answer_again(payload, number)
+            finally:
+                self._keeper.end_turn()
+            if self.settings.durable and result.number is not None:
+                await self._keeper.published(result.number)
+            return result
+        finally:
+            self._room.leave()
+
+    def _make_job(
+        self,
+        payload: bytes,
+        limits: Limits | None,
+        deadline: float,
+        call: Call | None,
+        asked: float,
+    ) -> InputJob:
+        clock, hold = self._scheduler.clock.now, self._scheduler.desk.hold
         limits = limits or self.settings.limits
-        request = Request(self._machine, "advance", payload, limits, clock=clock)
-        hold = self._scheduler.desk.hold
+        request = Request(self._writer.machine, "advance", payload, limits, clock=clock)
         job = InputJob(self._writer, self._share, deadline, request, hold)
         if call is not None:
             job.said, job.hear = deque(), call.hear
-        ticket.job = job
-        began = clock()
-        self._queued.add(began - ticket.began)
-        if not self.settings.durable:
-            job.then = partial(self._answer, ticket, began)
+        job.then = self._count
+        self._queued.add(clock() - asked)
+        return job
+
+    async def _carry_out(self, job: InputJob) -> InputOutcome:
+        self._job = job
         try:
             result: InputOutcome = await self._scheduler.do(job)
-        finally:
-            if self._journal.listening:
-                ticket.context.run(self._journal.ended, "advance.ended", job, clock())
-        if result.number is None:
             return result
-        if self.settings.durable:
-            with anyio.CancelScope(shield=True):
-                await self._scheduler.in_thread(self._writer.publish)
-            self._answer(ticket, began, job)
-        await self._store_if_due()
-        await self._renew_if_worn()
-        return result
+        finally:
+            self._job = None
+            self._journal.ended("advance.ended", job, self._scheduler.clock.now())
 
-    def _answer(self, ticket: Ticket, began: float, job: Job) -> None:
-        """Let the caller go on, before a snapshot is stored."""
+    def _count(self, job: Job) -> None:
+        """Count an input that is in the log, whatever becomes of its caller."""
         result: InputOutcome | None = job.result
-        if result is None or result.number is None:
-            return  # it is the turns' task that says so
-        self._served.add(result.seconds)
-        self._committed.add(self._scheduler.clock.now() - began - result.seconds)
-        self._statuses[result.status] = self._statuses.get(result.status, 0) + 1
-        ticket.result = result
-        ticket.end()
+        if result is not None and result.number is not None:
+            self._served.add(result.seconds)
+            self._committed.add(max(job.ended - job.started - result.seconds, 0.0))
+            self._statuses[result.status] = self._statuses.get(result.status, 0) + 1
 
     async def _answer_again(self, payload: bytes, number: int) -> InputOutcome:
         try:
@@ -257,56 +288,3 @@ class Application:
         if known[0] != payload:
             raise InputConflict(number, self.inputs + 1)
         return known[1]
-
-    async def _renew_if_worn(self) -> None:
-        if not self._writer.is_worn:
-            return
-        began = self._scheduler.clock.now()
-        try:
-            with anyio.CancelScope(shield=True):
-                self._machine = await self._scheduler.in_thread(
-                    partial(self._writer.renew, self.directory)
-                )
-        except (OrchestraError, OSError) as error:
-            self._journal.warning("renewal.failed", machine=self.name, error=str(error))
-        else:
-            took = self._scheduler.clock.now() - began
-            self._journal.info(
-                "application.renewed", machine=self.name, cycle=self.cycle, duration=took
-            )
-
-    async def _store_if_due(self) -> None:
-        every = self.settings.every
-        if every is None or self.inputs - self._snapshot < every:
-            return
-        try:
-            await self._store()
-        except (OrchestraError, OSError) as error:
-            self._journal.warning(
-                "snapshot.failed", machine=self.name, number=self.inputs, error=str(error)
-            )
-
-    async def _store_now(self, _: Ticket) -> Path:
-        return await self._store()
-
-    async def _store(self) -> Path:
-        number, snapshots = self.inputs, self._history.snapshots
-        began = self._scheduler.clock.now()
-
-        def store() -> int:
-            result = snapshots.store(self._machine, number, durable=self.settings.durable)
-            snapshots.prune(self.settings.keep)
-            return result.pages if result is not None else 0
-
-        with anyio.CancelScope(shield=True):
-            pages = await self._scheduler.in_thread(store)
-        self._snapshot = number
-        self._journal.info(
-            "snapshot.stored",
-            machine=self.name,
-            number=number,
-            cycle=self.cycle,
-            pages=pages,
-            duration=self._scheduler.clock.now() - began,
-        )
-        return snapshots.path(number)

@@ -60,23 +60,23 @@ class Desk:
 
     # On the loop.
 
-    def submit(self, job: Job) -> None:
-        """Hand a job in; the loop is told when it is over.
+    def submit(self, job: Job) -> bool:
+        """Hand a job in, and return whether it is over; else the loop is told when it is.
 
-        A quick writer among brief inspects is over when this returns, or LEND_SECONDS have passed:
-        the loop lends it the interpreter rather than to compete for it.
+        A quick writer among brief inspects is over, or LEND_SECONDS have passed: the loop lends it
+        the interpreter rather than to compete for it.
         """
         if self.stopping:
             raise MachineClosed("the fleet is closed")
         job.submitted = self.clock.now()
         if job.priority is Priority.ADVANCE:
-            self._submit_writer(job)
-            return
+            return self._submit_writer(job)
         self._inbox.append(job)
         if not (job.share.brief and self._brisk is not None):
             self._wake()
+        return False
 
-    def _submit_writer(self, job: Job) -> None:
+    def _submit_writer(self, job: Job) -> bool:
         with self._lock:
             if job.share.quick:
                 self.precedence.hold(job)
@@ -85,19 +85,21 @@ class Desk:
                     job.lent.acquire()
             self.planner.add(job)
         if job.lent is not None:
-            self._lend(job, job.lent)
-        elif not self._wake():
+            return self._lend(job, job.lent)
+        if not self._wake():
             self._preempt(Priority.ADVANCE)
+        return False
 
-    def _lend(self, job: Job, ended: threading.Lock) -> None:
+    def _lend(self, job: Job, ended: threading.Lock) -> bool:
         self.outbox.lend()
         if not ended.acquire(timeout=LEND_SECONDS):
             with self._lock:
                 if job.state is not State.ENDED:
                     job.lent, self.outbox.lent = None, False  # it will be delivered
-                    return
+                    return False
             ended.acquire()
         self.outbox.tell(job)
+        return True
 
     def cancel(self, job: Job) -> bool:
         """End a job early; True when it has ended already, else it will within a few ms."""
@@ -149,10 +151,11 @@ class Desk:
     def take(self, worker: Worker) -> Job | None:
         """Pick the next job, or None when there is none; a cancelled one is to be ended."""
         with self._lock:
-            self._look_at_newcomers()
             if self._brisk is worker:
                 self._brisk = None
             now = self.clock.now()
+            if not self.precedence.only_writers(now):
+                self._look_at_newcomers()
             if not self._has_pick(now):
                 return None
             job = self._urgent.popleft() if self._urgent else self.planner.pick()

@@ -55,6 +55,7 @@ class Outbox:
         self, precedence: Precedence, post: Callable[[], None], tell: Callable[[Job], None]
     ) -> None:
         self.lent = False  # whether the loop waits for a writer's end
+        self.turns = 0  # of the loop, in which it delivered
         self.hurried = 0  # how many wait who should not wait behind others on the loop
         self._precedence = precedence
         self._post = post  # asks the loop to call `deliver` soon; from any thread
@@ -72,6 +73,7 @@ class Outbox:
     def deliver(self) -> None:
         """Tell what has ended; a part of it, when it is much: a turn of the loop stays short."""
         self._posted = False
+        self.turns += 1
         release(self._unheard)
         jobs = self._jobs
         for _ in range(HURRIED_PART if self.hurried else BATCH):

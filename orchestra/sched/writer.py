@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,8 @@ class Writer:
     """Machine and log, which go together; one input at a time, on whatever thread.
 
     An input is in the log when `commit` returns, and on the disk, and published, when `publish`
-    does: nobody sees a state that a power failure could undo.
+    does: nobody sees a state that a power failure could undo. The next input may be on its way
+    meanwhile.
     """
 
     def __init__(
@@ -42,18 +44,32 @@ class Writer:
         log: InputLog,
         pool: InspectPool,
         settings: ApplicationSettings,
-        state_hash: str | None,
+        directory: Path,
     ) -> None:
         self.machine = machine
         self.log = log
-        self.state_hash = state_hash
+        self.state_hash: str | None = None  # after the last input
+        self.published = log.last  # the last input that is
         self._pool = pool
         self._settings = settings
+        self._directory = directory
+        self._lock = threading.Lock()  # guards these two
+        self._committed = log.last
         self._next: Machine | None = None  # the state to publish
-        self._published = 0  # since the machine was opened
+        self._publications = 0  # since the machine was opened
         self._lives = 0
         self._renewed = False
         self._broken: LogFault | None = None
+
+    def begin(self) -> None:
+        """Look at the log; blocking."""
+        for entry in self.log.entries(self.log.last, self.log.last):
+            self.state_hash = entry.state_hash
+
+    @property
+    def lags(self) -> bool:
+        """Whether there are inputs that wait for a sync."""
+        return self._settings.durable and self.published < self._committed and self._broken is None
 
     def check(self) -> None:
         """Raise what happened when the log could not be synced: what is on the disk is unknown."""
@@ -78,38 +94,52 @@ class Writer:
                 machine.rollback()
             raise
         self.state_hash = state_hash
-        if outcome.accepted:
-            self._next = machine.fork()
+        self._keep_to_publish(result)
         if not self._settings.durable:
             self.publish()
         return result
 
+    def _keep_to_publish(self, result: InputOutcome) -> None:
+        following = self.machine.fork() if result.accepted else None
+        with self._lock:
+            passed_over = None
+            if following is not None:
+                passed_over, self._next = self._next, following
+            self._committed = self.log.last
+        if passed_over is not None:
+            passed_over.close()
+
     def publish(self) -> None:
         """Sync the log, if it is to be durable, and let inspects see the state behind it."""
+        with self._lock:
+            following, self._next = self._next, None
+            number = self._committed
         if self._settings.durable:
             try:
                 self.log.sync()
             except OSError as error:
                 self._broken = LogFault(self.log.path, error.strerror or "cannot be synced")
+                if following is not None:
+                    following.close()
                 raise self._broken from error
-        following, self._next = self._next, None
         if following is not None:
             self._pool.swap(following)
-            self._published += 1
+            self._publications += 1
+        self.published = number
 
     @property
     def is_worn(self) -> bool:
         """Whether the machine should be renewed."""
-        return self._published >= RENEW_AFTER
+        return self._publications >= RENEW_AFTER
 
-    def renew(self, directory: Path) -> Machine:
+    def renew(self) -> None:
         """Go on in a machine that was stored and opened; blocking, between two inputs.
 
         A state that others have seen keeps its pages where they are in the machine's arena, even
         when nobody needs it any more: only with the machine does that memory go.
         """
         self._lives += 1
-        live = directory / f"{LIVE}-{self._lives}"
+        live = self._directory / f"{LIVE}-{self._lives}"
         old = self.machine
         old.snapshot(live)
         new = Machine.open(live, storage=self._settings.storage)
@@ -119,12 +149,11 @@ class Writer:
             new.close()
             raise
         self.machine = new
-        self._published, self._renewed = 0, True
+        self._publications, self._renewed = 0, True
         self._pool.swap(following)
         with suppress(OrchestraError, OSError):  # the new one is at work already
             old.close()
-            remove_lives(directory, keep=live)
-        return self.machine
+            remove_lives(self._directory, keep=live)
 
     def close(self) -> None:
         """Drop a state that was not published, and a machine that was opened here."""

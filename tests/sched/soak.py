@@ -107,7 +107,7 @@ async def follow(app, twin, seen):
     for entry in app._log.entries(seen + 1, app.inputs):
         if entry.status == "accepted":
             assert twin.advance(entry.payload).accepted
-    assert app._machine.digest() == twin.digest()
+    assert app._writer.machine.digest() == twin.digest()
     return app.inputs
 
 

@@ -135,7 +135,7 @@ async def test_a_snapshot_on_demand_spares_the_replay(tmp_path):
             await app.advance(b"mint alice 1")
             folder = await app.snapshot()
             assert await app.snapshot() == folder
-            digest = app._machine.digest()
+            digest = app._writer.machine.digest()
         with Machine.open(folder) as machine:
             assert machine.digest() == digest
         async with opened(fleet, tmp_path) as app:
@@ -232,7 +232,7 @@ async def test_a_cancelled_input_was_never_there(tmp_path):
             await until(lambda: app.statistics().waiting == 5)
             group.cancel_scope.cancel()
         assert (app.inputs, app.statistics().waiting) == (1, 0)
-        assert app._machine.root_hash() == state
+        assert app._writer.machine.root_hash() == state
         assert (await app.advance(b"mint alice 1")).number == 2
 
 
@@ -269,7 +269,7 @@ async def test_a_log_that_cannot_be_written_undoes_the_input(tmp_path):
         with pytest.raises(LogFault, match="was undone"):
             await app.advance(b"mint alice 1")
         assert (app.inputs, app.state_hash) == (1, state)
-        assert app._machine.root_hash() == state
+        assert app._writer.machine.root_hash() == state
         connection.execute("PRAGMA query_only = 0")
         assert (await app.advance(b"mint alice 1")).number == 2
         assert await balance(app) == b"2"
@@ -535,20 +535,20 @@ async def test_a_machine_is_renewed_before_its_old_states_pile_up(tmp_path, monk
     settings = QUICK.replace(storage=storage, snapshots=7)
     async with open_fleet(2) as fleet:
         async with opened(fleet, tmp_path, settings) as app:
-            first = app._machine
+            first = app._writer.machine
             for n in range(35):
                 await app.advance(b"mint alice 1")
                 assert await balance(app) == b"%d" % (n + 1)
             await until(lambda: app._writer._lives == 3 and not app._writer.is_worn)
             assert first.closed
-            assert app.state_hash == await root_hash(app._machine)
+            assert app.state_hash == await root_hash(app._writer.machine)
             await app.advance(b"mint alice 1")
-            last = app._machine
+            last = app._writer.machine
         assert last.closed
         with ready_ledger() as twin:
             for _ in range(36):
                 twin.advance(b"mint alice 1")
             async with opened(fleet, tmp_path, settings) as app:
-                assert app._machine.digest() == twin.digest()
+                assert app._writer.machine.digest() == twin.digest()
                 live = [path.name for path in (tmp_path / "app").glob("live*")]
                 assert live == (["live"] if storage == "backing" else [])

@@ -44,7 +44,7 @@ async def check(directory, answered):
                 twin.advance(payload(number))
             assert app.cycle == twin.cycle
             assert app.inputs == 0 or app.state_hash == twin.root_hash()
-            assert app._machine.digest() == twin.digest()
+            assert app._writer.machine.digest() == twin.digest()
         return app.inputs
 
 

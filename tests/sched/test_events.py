@@ -34,7 +34,7 @@ async def live(fleet, path):
         folder = path / "app" / "snapshots"
         await app.advance(b"mint alice 1")
         await app.snapshot()
-        app._writer._published = 1 << 20
+        app._writer._publications = 1 << 20
         (path / "app" / "live-1").write_bytes(b"in the way")
         for n in range(2):
             await app.advance(b"mint alice 1")
