@@ -51,7 +51,7 @@ class Desk:
         self.seconds = 0.0
         self.stopping = False
         self.precedence = Precedence()
-        self.outbox = Outbox(self.precedence, post, tell)
+        self.outbox = Outbox(self.precedence, clock.now, post, tell)
         self._lock = threading.Lock()  # guards all of these, worker.job, job.state
         self._inbox: deque[Job] = deque()
         self._urgent: deque[Job] = deque()  # cancelled jobs that have started: end them next

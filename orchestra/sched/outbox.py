@@ -14,6 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from orchestra.sched.plan import Priority
+from orchestra.sched.precedence import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,12 +53,17 @@ class Outbox:
     """Between the workers of a fleet and its loop."""
 
     def __init__(
-        self, precedence: Precedence, post: Callable[[], None], tell: Callable[[Job], None]
+        self,
+        precedence: Precedence,
+        now: Callable[[], float],
+        post: Callable[[], None],
+        tell: Callable[[Job], None],
     ) -> None:
         self.lent = False  # whether the loop waits for a writer's end
         self.turns = 0  # of the loop, in which it delivered
         self.hurried = 0  # how many wait who should not wait behind others on the loop
         self._precedence = precedence
+        self._now = now
         self._post = post  # asks the loop to call `deliver` soon; from any thread
         self.tell = tell  # called on the loop, for a job that is over or has said something
         self._posted = False
@@ -77,11 +83,17 @@ class Outbox:
         release(self._unheard)
         jobs = self._jobs
         for _ in range(HURRIED_PART if self.hurried else BATCH):
-            if not jobs or (self._precedence.held and jobs[0].priority is not Priority.ADVANCE):
-                return  # who ends the hold calls again
+            if not jobs or self._makes_way(jobs[0]):
+                return  # who ends the hold, or comes next, calls again
             self.tell(jobs.popleft())
         if jobs:
             self.call_for_delivery()
+
+    def _makes_way(self, job: Job) -> bool:
+        """Whether a job is told later: a writer needs the interpreter, and it ended just now."""
+        if not self._precedence.held or job.priority is Priority.ADVANCE:
+            return False
+        return self._now() - job.ended < PATIENCE_SECONDS
 
     def resumed(self) -> None:
         """Say that a writer has gone on."""

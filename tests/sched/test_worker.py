@@ -375,3 +375,20 @@ def test_a_writer_that_is_not_quick_after_all_is_told_as_others_are(monkeypatch)
         office.desk.outbox.deliver()
     assert office.told == [slow, brief]
     assert office.desk.precedence.held == 0
+
+
+def test_answers_wait_while_a_writer_is_at_work_but_not_for_ever():
+    clock, told = FakeClock(), []
+    desk = Desk(Planner(), clock, lambda: None, told.append)
+    desk.workers = [Worker(desk)]
+    asked = run_job([Halt()])
+    desk.submit(asked)
+    desk.workers[0].serve(desk.take(desk.workers[0]))
+    assert desk.take(desk.workers[0]) is None
+    desk.outbox.flush(desk.workers[0]._batch)
+    desk.hold(writer(lambda: True))
+    desk.outbox.deliver()
+    assert told == []
+    clock.advance(PATIENCE_SECONDS)
+    desk.outbox.deliver()
+    assert told == [asked]
