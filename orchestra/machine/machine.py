@@ -1,4 +1,4 @@
-"""One machine, blocking: create or open it, run it, look at it, fork it, store it."""
+"""One machine, blocking: create or open it, run it, ask it, fork it, hash it, store it."""
 
 from __future__ import annotations
 
@@ -7,66 +7,50 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from orchestra.errors import (
-    BadConfig,
-    BadImage,
-    GuestError,
-    MachineBusy,
-)
+from orchestra.errors import BadConfig, BadImage, MachineBusy
 from orchestra.io.folder import remove, temporary_name
 from orchestra.io.lock import wait_lock
 from orchestra.io.process import stays_behind
 
-from ._core import ANYTHING, CONSOLE_BYTES, FOREVER, PAGE_BYTES, Core, Engine
+from ._core import ANYTHING, PAGE_BYTES, Core, Engine
 from .create import create_folder
+from .execution import Execution
 from .image import plan_images
-from .layout import RX_LENGTH, RX_START, TX_LENGTH, TX_START
+from .layout import RX_LENGTH, RX_START, TX_START
 from .proof import PAGE_LOG2_SIZE
-from .registers import Registers
 from .request import Exchange, Limits, Outcome, Request, RequestKind, exchange
 from .state_hash import StateHash
-from .stop import ConsoleOutput, ReachedCycle, Stop
 from .store import SnapshotResult, Storage, Store
-from .turn import Turn
 from .view import View, open_view, view_of_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from orchestra.io.lock import Lock, LockMode
 
     from .config import MachineConfig
     from .layout import Layout
+    from .merkle import Tree
     from .proof import Proof
 
 __all__ = ["Machine", "SnapshotResult", "Storage"]
 
-CONSOLE_SLICE = 1_000_000  # cycles between two looks at waiting console input
 STEP_CYCLES = 1 << 62
 BUFFERS = RX_START, TX_START
 
 
-class Machine:
+class Machine(Execution):
     """A RISC-V machine for one thread at a time; MachineBusy is raised to a second one.
 
     Made by `create`, `open` or `fork`. Use it as a context manager, or `close` it.
     """
 
     def __init__(self, view: View, store: Store, core: Core, *, reproducible: bool = True) -> None:
+        super().__init__(core, store, reproducible=reproducible)
         self._view = view.acquire()
-        self._store = store
-        self._core = core
-        self._turn = Turn(core)
         self._in_place = any(flat.in_place for flat in view.flats)
         self._can_roll_back = not self._in_place
         if self._in_place or store.storage == "backing":
             stays_behind(self)
-        self._console = bytearray()
-        self._input = bytearray()
-        self.reproducible = reproducible
-        self.registers = Registers(core)
-        self._state_hash: StateHash | None = None
-        self._changed: set[int] = set()  # pages that it does not know yet
+        self._state_hash: StateHash | None = None  # until somebody asks for it
 
     # making one
 
@@ -197,11 +181,6 @@ class Machine:
         return self._store.storage
 
     @property
-    def cycle(self) -> int:
-        """Cycles since reset."""
-        return self._core.cycle
-
-    @property
     def engine(self) -> Engine:
         """What runs its instructions: "interpreter", "translator", or "auto" (both, as it pays).
 
@@ -224,98 +203,7 @@ class Machine:
         where = self.directory or "memory"
         return f"<Machine {where} {'closed' if self.closed else f'cycle {self.cycle}'}>"
 
-    # running
-
-    def run(
-        self,
-        until: int | None = None,
-        *,
-        max_cycles: int | None = None,
-        console_bytes: int | None = None,
-    ) -> Stop:
-        """Run to cycle `until`, for at most `max_cycles`, or until the machine stops for a reason.
-
-        With `console_bytes` that much output at the console is a reason too (ConsoleOutput).
-        Raises BackingFault when a page of a file cannot be read or written; the machine then stands
-        before that access, and the next `run` tries it again.
-        """
-        end = FOREVER if until is None else until
-        cycles = FOREVER if max_cycles is None else max_cycles
-        turn, core = self._turn, self._core
-        if not turn.acquire(False):
-            raise turn.refusal()
-        try:
-            if not self._store.ready:
-                self._store.open_top(core)
-            if self._input:
-                end, cycles = min(end, core.cycle + cycles), FOREVER
-                stop = self._type(end, console_bytes)
-                if stop is not None:
-                    return stop
-            stop = core.run(end, cycles, console_bytes or CONSOLE_BYTES)
-            while core.console_length:
-                self._console += core.console_output()
-                if console_bytes is not None or not isinstance(stop, ConsoleOutput):
-                    break
-                stop = core.run_on()
-            return stop
-        finally:
-            turn.release()
-
-    def _type(self, end: int, console_bytes: int | None) -> Stop | None:
-        """Run while there is input for the console; None when it was all taken before the end."""
-        core = self._core
-        while self._input:
-            del self._input[: core.console_input(bytes(self._input))]
-            if not self._input:
-                break
-            stop = core.run(end, CONSOLE_SLICE, console_bytes or CONSOLE_BYTES)
-            self._console += core.console_output()
-            waits = isinstance(stop, ConsoleOutput) and console_bytes is None
-            if not waits and (core.cycle == end or not isinstance(stop, ReachedCycle)):
-                return stop
-        return None
-
-    def interrupt(self) -> None:
-        """Make the run in progress, or the next one, return Interrupted; from any thread."""
-        self._core.interrupt()
-
-    def clear_interrupt(self) -> None:
-        """Forget an `interrupt` that came too late to stop anything."""
-        self._core.clear_interrupt()
-
-    def trace(self, until: int | None = None, *, max_cycles: int | None = None) -> Iterator[str]:
-        """Run instruction by instruction; yield a line for each, like Spike's commit log."""
-        from .trace import lines
-
-        end = FOREVER if until is None else until
-        if max_cycles is not None:
-            end = min(end, self.cycle + max_cycles)
-        with self._turn:
-            self._store.open_top(self._core)
-            for line in lines(self._core, end):
-                self._console += self._core.console_output()
-                yield line
-
     # requests
-
-    def receive_request(self) -> bytes:
-        """Return what the guest left in its tx buffer at its last yield."""
-        length = self._core.yield_length
-        if length > TX_LENGTH:
-            raise GuestError(f"a yield says it left {length} bytes in {TX_LENGTH} bytes of buffer")
-        return self.read(TX_START, length)
-
-    def send_response(self, data: bytes, reason: int = 0) -> None:
-        """Put `data` into the rx buffer of a guest that waits at a manual yield; let it go on."""
-        if len(data) > RX_LENGTH:
-            raise ValueError(f"a response of {len(data)} bytes; the rx buffer holds {RX_LENGTH}")
-        with self._turn:
-            if not self._core.yielded:
-                raise MachineBusy("the guest does not wait for a request: run it to a manual yield")
-            self._store.open_top(self._core)
-            self._core.write(RX_START, data, virtual=False)
-            self._core.answer(reason << 32 | len(data))
 
     def exchange(
         self,
@@ -353,49 +241,6 @@ class Machine:
         """Ask the application a question in a fork; this machine does not change."""
         with self.fork() as copy:
             return _serve(copy, "inspect", payload, limits)
-
-    # memory and console
-
-    def read(self, address: int, length: int) -> bytes:
-        """Copy guest-physical memory; ValueError names the first address that is none."""
-        return self._read(address, length, virtual=False)
-
-    def write(self, address: int, data: bytes) -> None:
-        """Change guest-physical memory."""
-        self._write(address, data, virtual=False)
-
-    def read_virtual(self, address: int, length: int) -> bytes:
-        """Copy memory through the present translation, whatever its permissions."""
-        return self._read(address, length, virtual=True)
-
-    def write_virtual(self, address: int, data: bytes) -> None:
-        """Change memory through the present translation, whatever its permissions."""
-        self._write(address, data, virtual=True)
-
-    def _read(self, address: int, length: int, *, virtual: bool) -> bytes:
-        with self._turn:
-            result = self._core.read(address, length, virtual=virtual)
-        if isinstance(result, int):
-            raise ValueError(f"{result:#x} is not memory of this machine")  # noqa: TRY004
-        return result
-
-    def _write(self, address: int, data: bytes, *, virtual: bool) -> None:
-        with self._turn:
-            self._store.open_top(self._core)
-            failure = self._core.write(address, data, virtual=virtual)
-        if failure is not None:
-            raise ValueError(f"{failure:#x} is not writable memory of this machine")
-
-    def console_output(self, max_bytes: int | None = None) -> bytes:
-        """Take what the guest printed since the last call, or the first part of it."""
-        data = bytes(self._console[:max_bytes])
-        del self._console[: len(data)]
-        return data
-
-    def console_input(self, data: bytes) -> None:
-        """Type at the guest's console; from now on the machine is not reproducible."""
-        self.reproducible = False
-        self._input += data
 
     # copies
 
@@ -443,12 +288,9 @@ class Machine:
         with self._turn:
             core = Core(self._core.seal(), self._core.engine)
             store = self._store.fork()
-            changed = self._take_changed()
+            known = self._state_hash and self._state_hash.fork(core)
         copy = type(self)(self._view, store, core, reproducible=self.reproducible)
-        if self._state_hash is not None:
-            core.take_changed()  # from here on
-            copy._state_hash = self._state_hash.fork()  # noqa: SLF001 - one of us
-            copy._changed = changed.copy()  # noqa: SLF001
+        copy._state_hash = known  # noqa: SLF001 - one of us
         if self._input:
             copy.console_input(bytes(self._input))
         return copy
@@ -486,7 +328,7 @@ class Machine:
         The first call hashes everything, later ones what changed. Raises BackingFault.
         """
         with self._turn:
-            return self._hashed().tree.root.hex()
+            return self._hashed().root.hex()
 
     def proof(self, address: int, log2_size: int) -> Proof:
         """Prove to whoever knows the root hash what 2**log2_size bytes of memory are.
@@ -494,29 +336,17 @@ class Machine:
         `address` is a multiple of that size, which is 8 bytes or more; see `Proof.verify`.
         """
         with self._turn:
-            tree = self._hashed().tree
+            tree = self._hashed()
             page = None
             if log2_size < PAGE_LOG2_SIZE:
                 found = self._core.read(address & -PAGE_BYTES, PAGE_BYTES, virtual=False)
                 page = None if isinstance(found, int) else found
             return tree.proof(address, log2_size, page)
 
-    def _hashed(self) -> StateHash:
-        changed = self._take_changed()
+    def _hashed(self) -> Tree:
         if self._state_hash is None:
-            self._core.take_changed()  # from here on
-            fresh = StateHash()
-            fresh.refresh(self._core)
-            self._state_hash = fresh
-        else:
-            self._state_hash.refresh(self._core, changed)
-        changed.clear()
-        return self._state_hash
-
-    def _take_changed(self) -> set[int]:
-        if self._state_hash is not None:
-            self._changed |= self._core.take_changed() or set()
-        return self._changed
+            self._state_hash = StateHash(self._core)
+        return self._state_hash.refresh()
 
     def snapshot(self, directory: Path | str, *, durable: bool = False) -> SnapshotResult:
         """Publish the machine's state as a new folder, whole or not at all, and go on running.

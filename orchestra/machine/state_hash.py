@@ -21,47 +21,45 @@ class HashedCore(Protocol):
     @property
     def state(self) -> bytes: ...
     def collect(self) -> Iterable[tuple[int, Page]]: ...
-    def unstored(self) -> Sequence[int]: ...
     def gather(self, pages: Iterable[int]) -> tuple[Sequence[int], bytearray]: ...
+    def take_changed(self) -> Collection[int] | None: ...
 
 
 class StateHash:
     """The root hash of one machine, kept up with what it wrote.
 
-    `tree` is of the machine as it was hashed last; empty, as no machine's is, it stands for one
-    that is not known yet. `stale` are pages that may differ from it although `core.unstored` does
-    not tell, for they were stored or rolled back meanwhile.
+    The first look hashes all of the machine, later ones what changed.
     """
 
-    def __init__(self, tree: Tree | None = None, stale: Iterable[int] = ()) -> None:
-        self.tree = tree or Tree.empty()
-        self.stale = set(stale)
+    def __init__(self, core: HashedCore) -> None:
+        self._core = core
+        self._tree: Tree | None = None  # until the first look
+        self._changed: set[int] = set()  # pages that may differ from it
 
-    def fork(self) -> StateHash:
-        """Return that of a machine that is now the same."""
-        return StateHash(self.tree, self.stale)
+    def refresh(self) -> Tree:
+        """Return the tree over the machine as it is now; after a BackingFault ask again."""
+        core = self._core
+        if self._tree is None:
+            core.take_changed()  # from here on
+            self._tree = Tree.empty().update(with_state(core.collect(), core.state))
+        else:
+            self._take_changed()
+            pages = contents(core, sorted(self._changed))
+            self._tree = self._tree.update(with_state(pages, core.state))
+        self._changed.clear()
+        return self._tree
 
-    def note(self, pages: Iterable[int]) -> None:
-        """Tell which pages `core.unstored` will not list any more; to be called before a store."""
-        if self.tree != Tree.empty():
-            self.stale.update(pages)
+    def fork(self, core: HashedCore) -> StateHash:
+        """Return that of a copy, which is the same at this moment."""
+        copy = StateHash(core)
+        if self._tree is not None:
+            self._take_changed()
+            core.take_changed()  # from here on
+            copy._tree, copy._changed = self._tree, self._changed.copy()
+        return copy
 
-    def refresh(self, core: HashedCore, changed: Collection[int] | None = None) -> bytes:
-        """Return the root; `changed` are all pages that may differ from those hashed last.
-
-        Without `changed` these are the stale ones and those that are not stored. The first time
-        all of the machine is hashed, then O(changed). Memory that is written in place, in a shared
-        file, is in no list: for such a machine use root_of. After a BackingFault it is as before.
-        """
-        later: Iterable[int] = ()
-        if changed is None:
-            later = core.unstored()
-            changed = self.stale.union(later)
-        known = self.tree != Tree.empty()
-        pages = contents(core, sorted(changed)) if known else core.collect()
-        self.tree = self.tree.update(with_state(pages, core.state))
-        self.stale = set(later)
-        return self.tree.root
+    def _take_changed(self) -> None:
+        self._changed.update(self._core.take_changed() or ())
 
 
 def contents(core: HashedCore, numbers: Sequence[int]) -> Iterator[tuple[int, Page | None]]:

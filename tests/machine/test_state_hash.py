@@ -24,19 +24,6 @@ def whole_root(machine):
     return root_of(machine._core.collect(), machine._core.state)
 
 
-def test_the_hash_of_a_machine_keeps_up_with_what_it_is_told_that_changed():
-    with ready_ledger() as machine:
-        core, hashed = machine._core, StateHash()
-        before: dict[int, bytes] = {}
-        for payload in [b"mint alice 100", b"mint bob 5", b"transfer alice bob 7", b"bad"]:
-            pages = {number: bytes(page) for number, page in core.collect()}
-            changed = [number for number in pages if before.get(number) != pages[number]]
-            changed += [number for number in before if number not in pages]
-            assert hashed.refresh(core, changed) == whole_root(machine)
-            before = pages
-            machine.advance(payload)
-
-
 STEPS = st.lists(
     st.sampled_from(["advance", "reject", "write", "zero", "fork", "checkpoint"])
     | st.sampled_from(["rollback", "store", "refresh"]),
@@ -56,8 +43,7 @@ def test_the_hash_of_a_machine_keeps_up_whatever_is_done_to_it(
     folder = tmp_path_factory.mktemp("hash")
     machine = ready_ledger(folder / "app" if storage == "backing" else None)
     machine.checkpoint()
-    hashed = StateHash()
-    hashed.refresh(machine._core)
+    machine.root_hash()
     for index, step in enumerate([*steps, "refresh"]):
         address = 0x8200_0000 + 4096 * pages.randrange(40)
         match step:
@@ -71,58 +57,70 @@ def test_the_hash_of_a_machine_keeps_up_whatever_is_done_to_it(
                 machine.write(address, bytes(8192))
             case "fork":
                 machine, origin = machine.fork(), machine
-                hashed = hashed.fork()
                 origin.close()
             case "checkpoint":
                 machine.checkpoint()
             case "rollback":
                 machine.rollback()
             case "store":
-                hashed.note(machine._core.unstored())
                 machine.snapshot(folder / str(index))
             case "refresh":
-                assert hashed.refresh(machine._core) == whole_root(machine)
+                assert machine.root_hash() == whole_root(machine).hex()
     machine.close()
+
+
+class Gathering:
+    """A core that notes which pages are asked for."""
+
+    def __init__(self, core):
+        self.core = core
+        self.gathered = []
+
+    def __getattr__(self, name):
+        return getattr(self.core, name)
+
+    def gather(self, pages):
+        self.gathered += pages
+        return self.core.gather(pages)
 
 
 def test_keeping_up_asks_for_what_changed_and_no_more(tmp_path):
     with ready_ledger() as machine:
         for number in range(300):
             machine.write(0x8200_0000 + 4096 * number, b"some")
-        hashed = StateHash()
-        hashed.refresh(machine._core)
-        hashed.note(machine._core.unstored())
         machine.snapshot(tmp_path / "snapshot")
-        hashed.refresh(machine._core)
+        core = Gathering(machine._core)
+        hashed = StateHash(core)
+        hashed.refresh()
+        assert core.gathered == []
         machine.write(0x8200_0000, b"more")
-        assert machine._core.unstored() == [0x82000]
-        assert hashed.stale == set()
-        assert hashed.refresh(machine._core) == whole_root(machine)
+        assert hashed.refresh().root == whole_root(machine)
+        assert core.gathered == [0x82000]
 
 
 def test_equal_machines_have_equal_roots_and_others_do_not():
     with ready_ledger() as machine, machine.fork() as copy:
-        root = StateHash().refresh(machine._core)
-        assert StateHash().refresh(copy._core) == root
+        root = machine.root_hash()
+        assert copy.root_hash() == root
         machine.advance(b"mint alice 100")
-        assert StateHash().refresh(machine._core) != root
+        assert machine.root_hash() != root
         copy.registers["t0"] ^= 1
-        assert StateHash().refresh(copy._core) != root
+        assert copy.root_hash() != root
         copy.rollback()
-        assert StateHash().refresh(copy._core) == root
+        assert copy.root_hash() == root
 
 
 def test_registers_and_memory_of_a_machine_can_be_proven():
     with ready_ledger() as machine:
         core = machine._core
-        hashed = StateHash()
-        root = hashed.refresh(core)
+        tree = StateHash(core).refresh()
+        root = tree.root
         places = {"pc": 520, "sp": 8 * 2, "a0": 8 * 10, "fs0": 264 + 8 * 8, "mcycle": 528}
         for name, offset in places.items():
-            proof = hashed.tree.proof(STATE_ADDRESS + offset, 3, core.state)
+            proof = tree.proof(STATE_ADDRESS + offset, 3, core.state)
             value = machine.registers[name].to_bytes(8, "little")
             assert proof.verify(root, value), name
         address = machine.registers["sp"] & -8
         page = machine.read(address & -4096, 4096)
-        proof = Proof.from_json(hashed.tree.proof(address, 3, page).to_json())
+        proof = Proof.from_json(tree.proof(address, 3, page).to_json())
         assert proof.verify(root, machine.read(address, 8))
