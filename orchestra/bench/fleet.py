@@ -26,7 +26,7 @@ Loop = Literal["asyncio", "uvloop", "trio"]
 CONCURRENCIES: Final = (1, 10, 100, 1000, 10_000)
 FAIR_MACHINES: Final = 32  # so few that each gets many slices in a run
 CANCELLATIONS: Final = 100  # for each second of a run
-WRITES: Final = {"advance": b"mint alice 1", "advance-3ms": b"spin 3000000"}
+WRITES: Final = {"advance": b"mint bob 1", "advance-3ms": b"spin 3000000"}
 MICRO, MILLI, GIGA = 1e6, 1e3, 1e9
 
 AT_LEAST: Final = {
@@ -113,7 +113,14 @@ def _measurements() -> Iterator[Measurement]:
     yield Measurement({"fairness": "Jain"}, _fairness)
     yield Measurement({"cancel-p50": "ms", "cancel-p99": "ms"}, _cancellation)
     for name, payload in WRITES.items():
-        rows = {f"{name}/idle": "µs", f"{name}/busy": "µs", f"{name}/busy-to-idle": "x"}
+        rows = {
+            f"{name}/idle": "µs",
+            f"{name}/busy": "µs",
+            f"{name}/busy-to-idle": "x",
+            f"{name}/idle-p99": "µs",
+            f"{name}/busy-p99": "µs",
+            f"{name}/inspects": "op/s",
+        }
         yield Measurement(rows, _writes_of(payload))
     rows = {
         "density/debian-machines": "machines",
@@ -168,8 +175,10 @@ def _writes_of(payload: bytes) -> Callable[[FleetOptions, Path], tuple[float, ..
                 *(options, load.writes_under_load),
                 *(options.workers, Path(folder) / "app", payload, options.seconds),
             )
-        idle, busy = (load.quantile(taken, 0.5) for taken in writes)
-        return idle * MICRO, busy * MICRO, busy / idle
+        phases = writes.idle, writes.busy
+        idle, busy = (MICRO * load.quantile(taken, 0.5) for taken in phases)
+        slow = (MICRO * load.quantile(taken, 0.99) for taken in phases)
+        return idle, busy, busy / idle, *slow, writes.answered
 
     return measure
 

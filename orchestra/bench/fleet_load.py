@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from contextlib import asynccontextmanager
 from time import perf_counter, process_time
@@ -17,7 +18,7 @@ from orchestra.sched.fleet import Fleet, open_fleet
 from orchestra.sched.settings import ApplicationSettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from orchestra.sched.application import Application
@@ -40,7 +41,9 @@ QUERY = b"balance alice"
 ENDLESS = b"spin 1000000000000000"
 ASKERS = 200  # tasks that saturate a pool
 RAW_SLICE_CYCLES = 4_400_000
-NOT_DURABLE = ApplicationSettings(durable=False)  # a disk's latency would hide what is measured
+PHASES = 4  # of writing alone and beside inspects, by turns: whatever else runs here changes
+SETTLE_SECONDS = 0.1
+PAUSE_SECONDS = 1e-3  # between two advances
 
 
 class Answers(NamedTuple):
@@ -170,29 +173,48 @@ async def interrupted(workers: int, count: int, times: int) -> list[float]:
 
 
 class Writes(NamedTuple):
-    """The seconds that advances took, in order: with nothing else to do, and beside inspects."""
+    """The seconds that advances took, in order: with nothing else to do, and beside inspects.
+
+    `answered`: inspects a second meanwhile.
+    """
 
     idle: list[float]
     busy: list[float]
+    answered: float
 
 
 async def writes_under_load(
     workers: int, directory: Path, payload: bytes, seconds: float
 ) -> Writes:
-    """Advance an application, alone and while its pool is saturated."""
+    """Advance an application, alone and while its own pool is saturated, by turns."""
+    idle: list[float] = []
+    busy: list[float] = []
+    rates: list[float] = []
+    # not durable: a disk's latency would hide what is measured
+    settings = ApplicationSettings(durable=False, inspect_queue=2 * ASKERS)
     with ledger() as genesis:
         async with (
             open_fleet(workers) as fleet,
-            fleet.application(directory, genesis, NOT_DURABLE) as app,
-            fleet.inspect_pool(genesis, queue=2 * ASKERS) as pool,
+            fleet.application(directory, genesis, settings) as app,
         ):
-            idle = await _write(app, payload, seconds)
-            async with anyio.create_task_group() as group:
-                group.start_soon(questions, pool, ASKERS, 2 * seconds)
-                await anyio.sleep(seconds / 2)
-                busy = await _write(app, payload, seconds)
-                group.cancel_scope.cancel()
-    return Writes(idle, busy)
+            await _write(app, payload, seconds / PHASES)  # warm up
+            for _ in range(PHASES):
+                idle += await _write(app, payload, seconds / PHASES)
+                async with saturated(app.pool) as rate:
+                    busy += await _write(app, payload, seconds / PHASES)
+                    rates.append(rate())
+    return Writes(sorted(idle), sorted(busy), sum(rates) / len(rates))
+
+
+@asynccontextmanager
+async def saturated(pool: InspectPool) -> AsyncIterator[Callable[[], float]]:
+    """Have more asked than can be answered, and return what tells how many are, a second."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(questions, pool, ASKERS, math.inf)
+        await anyio.sleep(SETTLE_SECONDS)
+        ended, began = pool.statistics().ended, perf_counter()
+        yield lambda: (pool.statistics().ended - ended) / (perf_counter() - began)
+        group.cancel_scope.cancel()
 
 
 async def _write(app: Application, payload: bytes, seconds: float) -> list[float]:
@@ -201,5 +223,5 @@ async def _write(app: Application, payload: bytes, seconds: float) -> list[float
     while (began := perf_counter()) < end:
         await app.advance(payload)
         taken.append(perf_counter() - began)
-        await anyio.sleep(0.001)
-    return sorted(taken)
+        await anyio.sleep(PAUSE_SECONDS)
+    return taken
