@@ -239,6 +239,7 @@ def _print_facts(facts: Facts, digest: str | None) -> None:
         ("state", facts.condition),
         ("RAM", human_bytes(config.ram.length)),
         ("processor", f"{config.processor.isa}, {config.processor.cycles_per_tick} cycles a tick"),
+        ("engine", config.engine),
     ]
     if digest:
         rows.insert(3, ("digest", digest))

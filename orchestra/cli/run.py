@@ -156,8 +156,11 @@ def run(
         ),
     ] = None,
     engine: Annotated[
-        EngineKind, typer.Option(help="What executes the guest; no guest can tell.")
-    ] = EngineKind.AUTO,
+        EngineKind | None,
+        typer.Option(
+            help="What executes the guest, if not what its config says; no guest can tell."
+        ),
+    ] = None,
     signature: Annotated[
         Path | None,
         typer.Option(
@@ -224,7 +227,8 @@ def run(
             made = _config_of(options)
             elf = made.boot.elf
             machine = stack.enter_context(_create(made, storage, reserved(reserve)))
-        machine.engine = engine.value
+        if engine is not None:
+            machine.engine = engine.value
         symbols = signature_range(elf) if signature is not None else None
         lines = stack.enter_context(trace.open("w")) if trace is not None else None
         attendant = stack.enter_context(Attendant())

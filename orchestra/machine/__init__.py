@@ -6,11 +6,11 @@ stop      why a run returned               request               one question to
 _core     the only speaker to core/, interpreter and translator in C
 """
 
-from ._core import Engine
 from .config import (
     Boot,
     Devices,
     Drive,
+    Engine,
     Image,
     MachineConfig,
     Processor,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from array import array
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestra.errors import BackingFault, BadConfig, MachineClosed, MachineForked
 from orchestra.io import map_executable
@@ -26,6 +26,8 @@ from .stop import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from .config import Engine
+
 __all__ = [
     "CONSOLE_BYTES",
     "PAGE_BYTES",
@@ -33,7 +35,6 @@ __all__ = [
     "Board",
     "Commit",
     "Core",
-    "Engine",
     "Layer",
     "disassemble",
 ]
@@ -54,8 +55,7 @@ BLOCK, RANDOM = 1, 2
 STOP_CYCLE = 3
 CODE_BYTES = 64 << 20  # of translations, for all machines of the process
 # how often a block is interpreted before it is translated; 0: always
-WARMTH = {"auto": 16, "interpreter": 0, "translator": 1}
-Engine = Literal["auto", "interpreter", "translator"]
+WARMTH: dict[Engine, int] = {"auto": 16, "interpreter": 0, "translator": 1}
 
 ABI_NAMES = [
     "zero",
@@ -380,6 +380,8 @@ class Core:
 
     @engine.setter
     def engine(self, engine: Engine) -> None:
+        if engine not in WARMTH:
+            raise BadConfig("engine", engine, "one of " + ", ".join(WARMTH))
         possible = lib.machine_translate(self.pointer, WARMTH[engine])
         if engine == "translator" and not possible:
             raise BadConfig("engine", engine, '"auto": this system lets nobody make code to run')

@@ -18,6 +18,7 @@ __all__ = [
     "Devices",
     "Drive",
     "DriveKind",
+    "Engine",
     "Image",
     "MachineConfig",
     "Processor",
@@ -45,12 +46,15 @@ BASE_ISA = "rv64imafdc_zicntr_zicsr_zifencei"
 EXTENSIONS = ("zicbom", "zicboz", "zicond", "zfa", "zcb", "zba", "zbb", "zbs", "sstc", "svinval")
 
 DriveKind = Literal["virtio-blk", "pmem", "nvram"]
+Engine = Literal["auto", "interpreter", "translator"]
 
 RESERVED_NAMES = frozenset(
     ["ram", "dtb", "rx", "tx", "clint", "plic", "uart", "htif", "test"]
     + [f"virtio{slot}" for slot in range(MAX_VIRTIO_DEVICES)]
 )
 
+_ENGINES = "one of " + ", ".join(get_args(Engine))
+_DRIVE_KINDS = "one of " + ", ".join(get_args(DriveKind))
 _UNITS = {"": 1, "B": 1}
 _UNITS |= {f"{letter}iB": 1 << 10 * (power + 1) for power, letter in enumerate("KMGT")}
 _UNITS |= {f"{letter}B": 1000 ** (power + 1) for power, letter in enumerate("kMGT")}
@@ -133,6 +137,10 @@ class Devices(Struct, frozen=True, forbid_unknown_fields=True):
 class MachineConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """One machine; `seed` (64 bits) is the only source of entropy its devices have.
 
+    `engine` is what runs its instructions unless whoever opens it says otherwise: "auto" translates
+    to host code what is run often. No state depends on it, and where the system lets nobody make
+    code to run, a "translator" here is an interpreter.
+
     Raises BadConfig, whose `field` is the dotted path from here, when the parts cannot be.
     """
 
@@ -142,6 +150,7 @@ class MachineConfig(Struct, frozen=True, forbid_unknown_fields=True):
     drives: tuple[Drive, ...] = ()
     devices: Devices = Devices()
     seed: int = 0
+    engine: Engine = "auto"
 
     def __post_init__(self) -> None:
         for name, kind in _PARTS.items():  # callers may have put text for a path, or anything
@@ -267,6 +276,8 @@ def _check_scalars(config: MachineConfig) -> None:
     seed = config.seed
     if type(seed) is not int or not 0 <= seed <= MAX_SEED:
         raise BadConfig("seed", seed, f"an integer from 0 to {MAX_SEED}")
+    if config.engine not in get_args(Engine):
+        raise BadConfig("engine", config.engine, _ENGINES)
     if not _is_isa(config.processor.isa):
         wanted = f"{BASE_ISA}, then any of {', '.join('_' + name for name in EXTENSIONS)}"
         raise BadConfig("processor.isa", config.processor.isa, wanted)
@@ -360,8 +371,7 @@ def _complaint(text: str, tree: object, root: str) -> BadConfig:
         return BadConfig(f"{field}.{missing[1]}".removeprefix("."), None, "a value")
     expected = message.removeprefix("Expected ").replace("`", "")
     if message.startswith("Invalid enum value"):
-        choices = get_args(DriveKind)
-        expected = "one of " + ", ".join(choices)
+        expected = _ENGINES if field == "engine" else _DRIVE_KINDS
     return BadConfig(field or "config", _found(tree, where), expected)
 
 

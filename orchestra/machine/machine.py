@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -12,7 +13,7 @@ from orchestra.io.folder import remove, temporary_name
 from orchestra.io.lock import wait_lock
 from orchestra.io.process import stays_behind
 
-from ._core import ANYTHING, PAGE_BYTES, Core, Engine
+from ._core import ANYTHING, PAGE_BYTES, Core
 from .create import create_folder
 from .execution import Execution
 from .image import plan_images
@@ -26,7 +27,7 @@ from .view import View, open_view, view_of_plan
 if TYPE_CHECKING:
     from orchestra.io.lock import Lock, LockMode
 
-    from .config import MachineConfig
+    from .config import Engine, MachineConfig
     from .layout import Layout
     from .merkle import Tree
     from .proof import Proof
@@ -63,16 +64,16 @@ class Machine(Execution):
         storage: Storage | None = None,
         durable: bool = False,
         reserve: int = 0,
-        engine: Engine = "auto",
+        engine: Engine | None = None,
         link_images: bool = True,
     ) -> Self:
         """Make a machine at reset; with a directory it is a folder there, else it is in memory.
 
         `storage` is where the pages that change go: "backing", the folder's own files (default with
-        a directory), or "memory"; for `reserve` see `open`. The files that the config names become
-        the folder's by reflink; where the file system has none by hard link, so do not write into
-        them afterwards (opening the folder would say so), or forbid it with `link_images=False`:
-        then they are copied.
+        a directory), or "memory"; for `reserve` and `engine` see `open`. The files that the config
+        names become the folder's by reflink; where the file system has none by hard link, so do not
+        write into them afterwards (opening the folder would say so), or forbid it with
+        `link_images=False`: then they are copied.
 
         Raises BadConfig, BadImage, FolderExists, MachineLocked, and OSError.
         """
@@ -85,8 +86,11 @@ class Machine(Execution):
         if storage == "backing":
             raise BadConfig("storage", storage, "a directory to go with it")
         _check_reserve("memory", reserve)
-        view = view_of_plan(plan)
-        machine = cls(view, Store(view, "memory"), Core(view.layer, engine))
+        view = view_of_plan(plan).acquire()
+        try:
+            machine = cls(view, Store(view, "memory"), _core_of(view, engine))
+        finally:
+            view.release()
         for number, page in plan.pages().items():
             machine._core.write(number * PAGE_BYTES, bytes(page), virtual=False)
         machine.checkpoint()
@@ -101,7 +105,7 @@ class Machine(Execution):
         wait_seconds: float | None = 0,
         torn: Literal["refuse", "discard"] = "refuse",
         reserve: int = 0,
-        engine: Engine = "auto",
+        engine: Engine | None = None,
     ) -> Self:
         """Open a machine's folder or a snapshot.
 
@@ -109,7 +113,8 @@ class Machine(Execution):
         for writing and runs in it. `wait_seconds` is how long to wait for the lock (None: no
         end). `reserve` bytes of pages that change are allocated on the disk here, and again when
         the machine goes on after a snapshot: a full disk is then an OSError before anything runs,
-        not a BackingFault while it does. What is not used is given back at the seal.
+        not a BackingFault while it does. What is not used is given back at the seal. `engine` is
+        what runs it, if not what its config says; see the attribute.
 
         Raises MachineLocked; MachineTorn when a writer died in it (`torn="discard"` goes back to
         the last seal); BadImage for anything in the folder that is not as it must be.
@@ -134,7 +139,7 @@ class Machine(Execution):
         storage: Storage = "memory",
         torn: Literal["refuse", "discard"] = "refuse",
         reserve: int = 0,
-        engine: Engine = "auto",
+        engine: Engine | None = None,
     ) -> Self:
         """Open a folder whose lock the caller holds already; the machine closes it."""
         folder = os.fspath(directory)
@@ -145,7 +150,7 @@ class Machine(Execution):
             record = view.record
             assert record is not None
             store = Store(view, storage, reserve)
-            core = Core(view.layer, engine)
+            core = _core_of(view, engine)
             machine = cls(view, store, core, reproducible=record.reproducible)
             if reserve:
                 try:
@@ -301,7 +306,7 @@ class Machine(Execution):
             place = beside.with_name(temporary_name(beside.name))
             self._store.snapshot(self._core, place, reproducible=self.reproducible, durable=False)
         try:
-            copy = type(self).open(place)
+            copy = type(self).open(place, engine=self.engine)
         except BaseException:
             remove(place)
             raise
@@ -415,6 +420,17 @@ def _serve(machine: Machine, kind: RequestKind, payload: bytes, limits: Limits |
     while not request.step(STEP_CYCLES)[1]:
         pass
     return request.outcome
+
+
+def _core_of(view: View, engine: Engine | None) -> Core:
+    """Make a machine in the view's state; what its config wishes for need not be possible here."""
+    core = Core(view.layer)
+    if engine is None:
+        with contextlib.suppress(BadConfig):
+            core.engine = view.config.engine
+    else:
+        core.engine = engine
+    return core
 
 
 def _check_reserve(storage: Storage, reserve: int) -> None:

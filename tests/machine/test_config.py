@@ -3,6 +3,7 @@
 import contextlib
 import json
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ from orchestra.machine.config import (
     Boot,
     Devices,
     Drive,
+    Engine,
     Image,
     MachineConfig,
     Processor,
@@ -58,6 +60,7 @@ configs = st.builds(
     drives=st.lists(drives, max_size=8, unique_by=lambda drive: drive.name).map(tuple),
     devices=st.builds(Devices, rng=st.booleans(), uart=st.booleans()),
     seed=st.integers(0, (1 << 64) - 1),
+    engine=st.sampled_from(get_args(Engine)),
 )
 junk = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -130,6 +133,7 @@ def test_toml_with_sizes_as_text_and_paths_relative_to_it(tmp_path):
     path.write_text(
         """
         seed = 7
+        engine = "interpreter"
         [ram]
         length = "128MiB"
         [boot]
@@ -151,7 +155,7 @@ def test_toml_with_sizes_as_text_and_paths_relative_to_it(tmp_path):
     assert config.boot.images == (Image(tmp_path / "notes.bin", 0x8600_0000),)
     assert config.drives == (Drive("root", length=1 << 30),)
     assert config.devices == Devices(rng=False)
-    assert config.seed == 7
+    assert (config.seed, config.engine) == (7, "interpreter")
 
 
 def test_json_files_say_addresses_as_text(tmp_path):
@@ -248,6 +252,12 @@ def test_other_sizes_are_refused_under_the_name_they_have(text):
             "drives",
             "at most 8",
         ),
+        ({"engine": "fast"}, "engine", "one of auto, interpreter, translator"),
+        ({"engine": "AUTO"}, "engine", "one of auto, interpreter, translator"),
+        ({"engine": 1}, "engine", "str, got int"),
+        ({"engine": None}, "engine", "str, got null"),
+        ({"engine": ["auto"]}, "engine", "str, got array"),
+        ({"processor": {"engine": "auto"}}, "processor.engine", "isa"),
         ({"seed": -1}, "seed", "from 0 to"),
         ({"seed": 1 << 64}, "seed", "from 0 to"),
     ],
@@ -280,6 +290,8 @@ def test_configs_made_in_python_are_checked_alike():
         msgspec.structs.replace(MachineConfig(), seed=-1)
     with pytest.raises(BadConfig, match="seed"):
         MachineConfig(seed=True)
+    with pytest.raises(BadConfig, match="engine"):
+        MachineConfig(engine="fast")  # type: ignore[arg-type]
 
 
 def test_sixteen_virtio_devices_are_not_too_many():
