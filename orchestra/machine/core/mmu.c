@@ -433,10 +433,8 @@ int mmu_store(machine *m, uint64_t address, unsigned size, uint64_t value) {
     if (!translate(m, address, ACCESS_STORE, data_privilege(m), false, &physical)) return STORE_TRAP;
     if (crosses(address, size)) return store_across(m, address, physical, size, value);
     if (!guest_memory(m, physical, RANGE_WRITE)) {
-        if (guest_memory(m, physical, 0) || !bus_store(m, physical, size, value)) {
-            fail(m, ACCESS_STORE, false, address);
-            return STORE_TRAP;
-        }
+        fail(m, ACCESS_STORE, false, address); // unless a device gives the store up for later
+        if (guest_memory(m, physical, 0) || !bus_store(m, physical, size, value)) return STORE_TRAP;
         note(m, 2, address, size, value);
         return STORE_LEAVE;
     }
