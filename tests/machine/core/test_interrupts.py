@@ -272,6 +272,30 @@ def test_writing_mtime_moves_the_clock():
     assert [machine.registers[name] for name in names] == [1_000_000, 1_000_000, 0]
 
 
+@pytest.mark.parametrize("time", [0, 2, (1 << 64) - 4])
+def test_the_timer_comes_when_the_clock_was_set(time):
+    """Also back, to before the ticks that have passed already."""
+    code = timer_program(time + 3, 1)
+    before = Code(RAM + 0x8000)
+    for _ in range(650):
+        before.op("addi", 0, 0, 0)
+    before.li("t0", MTIME)
+    before.li("t1", time)
+    before.op("sd", "t1", 0, "t0")
+    before.op("jal", 0, RAM - before.here)
+    data = {before.address: before.finish()}
+
+    def make():
+        machine = bare(code, data)
+        machine.registers["sp"] = RAM + 0x10000
+        machine.registers["pc"] = before.address
+        return machine
+
+    machine = in_every_way(make, steps=(1, 7))
+    assert machine.registers["mcause"] == INTERRUPT | MTI
+    assert machine.registers["s0"] == (6 + 3) * CYCLES_PER_TICK
+
+
 def test_counters_that_are_written_go_on_from_there():
     code = Code()
     code.li("t0", 1000)

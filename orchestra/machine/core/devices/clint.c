@@ -5,10 +5,13 @@ enum { MSIP = 0, MTIMECMP = 0x4000, MTIME = 0xbff8 };
 
 uint64_t clint_time(const machine *m) { return cycle_now(m) / m->home->cycles_per_tick + m->s.mtime_offset; }
 
+// When time reaches `compare`: 0 if it has, ~0 if it never will. A guest may have set the time back or ahead.
 static uint64_t due_cycle(const machine *m, uint64_t compare) {
-    uint64_t ticks = compare - m->s.mtime_offset, cycle;
-    if (compare < m->s.mtime_offset) return 0;
-    return __builtin_mul_overflow(ticks, m->home->cycles_per_tick, &cycle) ? ~0ull : cycle;
+    uint64_t tick = m->s.cycle / m->home->cycles_per_tick, time = tick + m->s.mtime_offset, due;
+    if (compare <= time) return 0;
+    bool never = __builtin_add_overflow(tick, compare - time, &due) ||
+                 __builtin_mul_overflow(due, m->home->cycles_per_tick, &due);
+    return never ? ~0ull : due;
 }
 
 uint64_t clint_timer_cycle(const machine *m, uint64_t enabled) {
