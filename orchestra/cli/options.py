@@ -19,7 +19,7 @@ from orchestra.machine.config import (
     parse_size,
 )
 from orchestra.machine.layout import RAM_START
-from orchestra.machine.request import Limits
+from orchestra.machine.request import DEFAULT_OUTPUT_BYTES, Limits
 
 __all__ = [
     "Bootargs",
@@ -129,7 +129,7 @@ MaxCycles = Annotated[
 ]
 MaxOutput = Annotated[
     str | None,
-    _option("Stop each request when it said more.", "--max-output", metavar="SIZE"),
+    _option("Stop each request when it said more [16M].", "--max-output", metavar="SIZE"),
 ]
 MaxSeconds = Annotated[
     float | None,
@@ -144,7 +144,9 @@ def examples(*lines: str) -> str:
 
 def limits_of(max_cycles: int | None, max_output: str | None, max_seconds: float | None) -> Limits:
     """Put the limits of a request together."""
-    length = None if max_output is None else parse_size(max_output, "--max-output")
+    length = DEFAULT_OUTPUT_BYTES
+    if max_output is not None:
+        length = parse_size(max_output, "--max-output")
     return Limits(max_cycles=max_cycles, max_output_bytes=length, max_seconds=max_seconds)
 
 

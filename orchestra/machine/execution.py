@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Execution"]
 
+CONSOLE_KEPT = 16 << 20  # bytes of output
 CONSOLE_SLICE = 1_000_000  # cycles between two looks at waiting console input
 
 
@@ -74,7 +75,7 @@ class Execution:
                     return stop
             stop = core.run(end, cycles, console_bytes or CONSOLE_BYTES)
             while core.console_length:
-                self._console += core.console_output()
+                self._hear()
                 if console_bytes is not None or not isinstance(stop, ConsoleOutput):
                     break
                 stop = core.run_on()
@@ -90,7 +91,7 @@ class Execution:
             if not self._input:
                 break
             stop = core.run(end, CONSOLE_SLICE, console_bytes or CONSOLE_BYTES)
-            self._console += core.console_output()
+            self._hear()
             waits = isinstance(stop, ConsoleOutput) and console_bytes is None
             if not waits and (core.cycle == end or not isinstance(stop, ReachedCycle)):
                 return stop
@@ -114,7 +115,7 @@ class Execution:
         with self._turn:
             self._store.open_top(self._core)
             for line in lines(self._core, end):
-                self._console += self._core.console_output()
+                self._hear()
                 yield line
 
     # requests
@@ -170,10 +171,17 @@ class Execution:
             raise ValueError(f"{failure:#x} is not writable memory of this machine")
 
     def console_output(self, max_bytes: int | None = None) -> bytes:
-        """Take what the guest printed since the last call, or the first part of it."""
+        """Take what the guest printed since the last call, or the first part of it.
+
+        Of what nobody takes the last CONSOLE_KEPT bytes are kept.
+        """
         data = bytes(self._console[:max_bytes])
         del self._console[: len(data)]
         return data
+
+    def _hear(self) -> None:
+        self._console += self._core.console_output()
+        del self._console[:-CONSOLE_KEPT]
 
     def console_input(self, data: bytes) -> None:
         """Type at the guest's console; from now on the machine is not reproducible."""

@@ -235,7 +235,7 @@ class Machine(Execution):
             if served is None:
                 raise MachineBusy("the guest does not wait for a request: run it to a manual yield")
             if core.console_length:
-                self._console += core.console_output()
+                self._hear()
         return Exchange(*served)
 
     def advance(self, payload: bytes, limits: Limits | None = None) -> Outcome:

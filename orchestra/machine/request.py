@@ -24,9 +24,12 @@ from orchestra.machine.stop import (
 )
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable, Sequence
 
 __all__ = [
+    "DEFAULT_OUTPUT_BYTES",
+    "MOST_MESSAGES",
     "Event",
     "Exchange",
     "Limits",
@@ -39,6 +42,7 @@ __all__ = [
     "Serving",
     "Status",
     "exchange",
+    "note",
 ]
 
 RequestKind: TypeAlias = Literal["advance", "inspect"]
@@ -46,6 +50,9 @@ Status: TypeAlias = Literal[
     "accepted", "rejected", "exception", "halted", "limit_exceeded", "failed"
 ]
 ANYTHING = (1 << 64) - 1
+DEFAULT_OUTPUT_BYTES = 16 << 20
+MOST_MESSAGES = 1 << 16  # outputs and reports of one call
+MOST_PROGRESS = 1 << 10  # events from which on only the newest progress is kept
 REASONS: dict[RequestKind, int] = {"advance": REQUEST_ADVANCE, "inspect": REQUEST_INSPECT}
 
 
@@ -110,12 +117,13 @@ class Limits:
     """What one call may use; None means no limit.
 
     `max_cycles` is exact and part of the result: the same call ends the same way everywhere.
-    `max_output_bytes` bounds outputs and reports together; the one that does not fit is not kept.
+    `max_output_bytes` bounds outputs and reports together; the one that does not fit is not kept,
+    nor is any beyond MOST_MESSAGES: a guest may talk without end, and its host has to keep it all.
     `max_seconds` counts host seconds spent running (not waiting for a turn), seen between steps.
     """
 
     max_cycles: int | None = None
-    max_output_bytes: int | None = None
+    max_output_bytes: int | None = DEFAULT_OUTPUT_BYTES
     max_seconds: float | None = None
 
 
@@ -144,6 +152,18 @@ class Report:
 
 
 Event: TypeAlias = Progress | Output | Report
+
+
+def note(events: list[Event] | deque[Event], event: Event) -> None:
+    """Append an event to those that nobody took yet; of endless progress keep the newest."""
+    if (
+        isinstance(event, Progress)
+        and len(events) >= MOST_PROGRESS
+        and isinstance(events[-1], Progress)
+    ):
+        events[-1] = event
+    else:
+        events.append(event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +283,9 @@ class Request:
             self.cycles += stop.cycle - cycle
             cycle = stop.cycle
             for at, reason, data in said:
-                self._add(at, reason, data, events)
+                if not self._add(at, reason, data, events):
+                    self.cycles -= cycle - at  # it ends here, however far it went on
+                    return "limit_exceeded", None
             if fault is not None:
                 raise fault
             match stop:
@@ -293,20 +315,21 @@ class Request:
     def _keep(self, stop: Yielded, events: list[Event]) -> bool:
         """Take what an automatic yield brings; False when it is more than the limit allows."""
         if stop.reason == YIELD_PROGRESS:
-            self._add(stop.cycle, stop.reason, stop.data, events)
-            return True
+            return self._add(stop.cycle, stop.reason, stop.data, events)
         if stop.reason not in (YIELD_OUTPUT, YIELD_REPORT):
             raise GuestError(f"automatic yield with unknown reason {stop.reason}")
         data = self.machine.receive_request()
         if len(data) > self._room():
             return False
-        self._add(stop.cycle, stop.reason, data, events)
-        return True
+        return self._add(stop.cycle, stop.reason, data, events)
 
-    def _add(self, cycle: int, reason: int, data: bytes | int, events: list[Event]) -> None:
+    def _add(self, cycle: int, reason: int, data: bytes | int, events: list[Event]) -> bool:
+        """Keep what was said; False when that would be more than MOST_MESSAGES."""
         if isinstance(data, int):
-            events.append(Progress(cycle, data))
-            return
+            note(events, Progress(cycle, data))
+            return True
+        if len(self._outputs) + len(self._reports) >= MOST_MESSAGES:
+            return False
         self._output_bytes += len(data)
         if reason == YIELD_OUTPUT:
             self._outputs.append(data)
@@ -314,6 +337,7 @@ class Request:
         else:
             self._reports.append(data)
             events.append(Report(cycle, data))
+        return True
 
     def _final(self, stop: Yielded) -> tuple[Status, bytes | None]:
         if stop.reason == YIELD_ACCEPTED:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import anyio
 
 from orchestra.errors import MachineClosed
-from orchestra.machine.request import Outcome
+from orchestra.machine.request import Outcome, note
 from orchestra.sched.beside import beside
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Call:
     def hear(self, events: deque[Event]) -> None:
         """Take what the guest said."""
         while events:
-            self._events.append(events.popleft())
+            note(self._events, events.popleft())
         self._wake()
 
     async def follow(self, work: Callable[[], Coroutine[Any, Any, Outcome]]) -> None:

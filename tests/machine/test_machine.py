@@ -376,6 +376,15 @@ def test_a_machine_with_a_terabyte_costs_what_it_touches(tmp_path):
         assert again.read(0x8000_0000 + (1 << 40) - 8, 8) == b"the last"
 
 
+def test_of_a_console_that_nobody_reads_the_end_is_kept(monkeypatch):
+    from orchestra.machine import Boot
+
+    monkeypatch.setattr("orchestra.machine.execution.CONSOLE_KEPT", 6)
+    with Machine.create(MachineConfig(boot=Boot(elf=HELLO))) as machine:
+        machine.run()
+        assert machine.console_output() == b"guest\n"
+
+
 def test_console_output_is_a_stop_when_asked_for_and_changes_nothing():
     from orchestra.machine import Boot, ConsoleOutput
 

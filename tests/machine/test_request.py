@@ -5,7 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestra.errors import BackingFault, GuestError, MachineBusy
-from orchestra.machine.request import Limits, Output, Progress, Report, Request
+from orchestra.machine.request import (
+    DEFAULT_OUTPUT_BYTES,
+    MOST_PROGRESS,
+    Limits,
+    Output,
+    Progress,
+    Report,
+    Request,
+    note,
+)
+from orchestra.machine.stop import Yielded
 from orchestra.testing import (
     BOOT,
     FOREVER,
@@ -18,6 +28,7 @@ from orchestra.testing import (
     accept,
     report,
 )
+from tests.guests import ready_ledger
 
 
 def booted(guest=None, **options):
@@ -186,3 +197,41 @@ def test_a_request_that_is_not_done_has_no_outcome():
     assert not request.done
     with pytest.raises(RuntimeError, match="not done"):
         _ = request.outcome
+
+
+@pytest.mark.parametrize("slice_cycles", [1 << 40, 700, 97])
+def test_a_guest_that_says_too_much_is_stopped_at_that_very_message(monkeypatch, slice_cycles):
+    monkeypatch.setattr("orchestra.machine.request.MOST_MESSAGES", 7)
+    with ready_ledger() as machine, machine.fork() as alone:
+        request = Request(machine.fork(), "inspect", b"flood 1000")
+        drive(request, slice_cycles)
+        assert request.outcome.status == "limit_exceeded"
+        assert request.outcome.reports == tuple(b"flood %d" % n for n in range(7))
+        alone.send_response(b"flood 1000", reason=1)
+        start = alone.cycle
+        for _ in range(8):
+            stop = alone.run()
+        assert isinstance(stop, Yielded)
+        assert request.outcome.cycles == stop.cycle - start
+
+
+def test_what_a_guest_says_has_a_bound_unless_it_was_lifted():
+    megabyte = bytes(1 << 20)
+    machine = booted(lambda *_: (*[report(megabyte)] * 17, accept()))
+    request = Request(machine.fork(), "inspect", b"")
+    drive(request)
+    assert request.outcome.status == "limit_exceeded"
+    assert len(request.outcome.reports) == DEFAULT_OUTPUT_BYTES >> 20
+    request = Request(machine, "inspect", b"", Limits(max_output_bytes=None))
+    drive(request)
+    assert len(request.outcome.reports) == 17
+
+
+def test_of_endless_progress_the_newest_is_kept():
+    events = []
+    for n in range(10 * MOST_PROGRESS):
+        note(events, Progress(n, n))
+    note(events, Output(0, b""))
+    note(events, Progress(1, 1))
+    assert len(events) == MOST_PROGRESS + 2
+    assert events[MOST_PROGRESS - 1] == Progress(10 * MOST_PROGRESS - 1, 10 * MOST_PROGRESS - 1)

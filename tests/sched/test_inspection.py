@@ -207,7 +207,7 @@ async def test_what_was_reported_before_the_end_is_kept(query, limits, status):
     async with open_fleet(2, clock=clock) as fleet, fleet.inspect_pool(template) as pool:
         outcome = await pool.inspect(query, limits)
         assert outcome.status == status
-        assert outcome.reports == (() if limits and limits.max_output_bytes else (b"early",))
+        assert outcome.reports == (() if limits and limits.max_output_bytes == 4 else (b"early",))
         assert (await pool.inspect(b"who")).reports == (b"who",)
     assert template.family.open == 1
 
