@@ -15,6 +15,7 @@ import pytest
 
 from orchestra.machine import Machine, MachineConfig, Ram
 from tests.assembler import CSR, RAM, TABLE, Code
+from tests.machine.core.small import ENGINES
 
 PAGE = 4096
 HANDLER, HANDS, COUNTER = RAM, RAM + 4 * PAGE, RAM + 3 * PAGE  # only M-mode code knows them
@@ -192,14 +193,17 @@ def check(seed):
         for _ in machine.trace(until=CYCLES):
             pass
         cycle, digest = machine.cycle, machine.digest()
-    with random_machine(seed) as machine:
-        machine.run(cycle)
-        assert machine.digest() == digest, f"seed {seed}: at once"
-    with random_machine(seed) as machine:
-        while machine.cycle < cycle:
-            machine.run(min(cycle, machine.cycle + rng.choice((1, 2, 5, 30, 100, 400))))
-            detour(rng, machine, cycle, digest)
-        assert machine.digest() == digest, f"seed {seed}: in pieces"
+    for engine in ENGINES:
+        with random_machine(seed) as machine:
+            machine.engine = engine
+            machine.run(cycle)
+            assert machine.digest() == digest, f"seed {seed}: {engine} at once"
+        with random_machine(seed) as machine:
+            machine.engine = engine
+            while machine.cycle < cycle:
+                machine.run(min(cycle, machine.cycle + rng.choice((1, 2, 5, 30, 100, 400))))
+                detour(rng, machine, cycle, digest)
+            assert machine.digest() == digest, f"seed {seed}: {engine} in pieces"
 
 
 def detour(rng, machine, cycle, digest):
