@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import weakref
 from collections import deque
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import anyio
 
-from orchestra.errors import BadImage, MachineBusy
-from orchestra.io.lock import lock
 from orchestra.machine.machine import Machine
 from orchestra.machine.request import Limits, Outcome, Request
 from orchestra.sched.beside import beside
+from orchestra.sched.custody import Custody, machine_name
 from orchestra.sched.events import Call, Journal, Logger, following
 from orchestra.sched.founding import Genesis, open_application
-from orchestra.sched.inspection import InspectPool, Leases
+from orchestra.sched.inspection import InspectPool
 from orchestra.sched.jobs import Job, MachineLike, RequestJob, RunJob
+from orchestra.sched.leases import Leases
 from orchestra.sched.plan import NO_DEADLINE, Priority, Share
 from orchestra.sched.scheduler import Scheduler
 from orchestra.sched.settings import ApplicationSettings
@@ -29,7 +26,8 @@ from orchestra.sched.tracing import find_tracer
 from orchestra.sched.worker import Clock, HostClock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from orchestra.machine.config import MachineConfig
     from orchestra.machine.machine import Storage
@@ -39,14 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["Fleet", "open_fleet"]
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """Who uses a machine: a job, or a blocking call."""
-
-    job: Job | None
-    released: anyio.Event
 
 
 class Fleet:
@@ -61,11 +51,9 @@ class Fleet:
         self._scheduler = scheduler
         self._journal = journal
         self._began = scheduler.clock.now()
-        self._shares: weakref.WeakKeyDictionary[Any, Share] = weakref.WeakKeyDictionary()
-        self._busy: dict[int, Hold] = {}
+        self._custody = Custody(scheduler, journal)
         self._pools: list[InspectPool] = []
         self._applications: list[Application] = []
-        self._machines = 0
 
     @asynccontextmanager
     async def open(
@@ -81,7 +69,9 @@ class Fleet:
         See `Machine.open` for `storage`, `torn`, `reserve` and errors; to give up waiting use
         `anyio.fail_after`.
         """
-        async with self._keep(partial(self._open, directory, storage, torn, reserve)) as machine:
+        async with self._custody.keep(
+            partial(self._custody.open, directory, storage, torn, reserve)
+        ) as machine:
             yield machine
 
     @asynccontextmanager
@@ -98,7 +88,7 @@ class Fleet:
         See `Machine.create` for the rest.
         """
         make = partial(Machine.create, config, directory, storage=storage, durable=durable)
-        async with self._keep(partial(self._scheduler.in_thread, make)) as machine:
+        async with self._custody.keep(partial(self._scheduler.in_thread, make)) as machine:
             yield machine
 
     async def run(
@@ -122,9 +112,9 @@ class Fleet:
             end = machine.cycle + max_cycles
             until = end if until is None else min(until, end)
         options = {} if console_bytes is None else {"console_bytes": console_bytes}
-        share = self._share(machine, weight)
+        share = self._custody.share(machine, weight)
         job = RunJob(machine, share, priority, deadline, until, options)
-        with self._hold(machine, job):
+        with self._custody.hold(machine, job):
             stop: Stop = await self._do("run.ended", job)
             return stop
 
@@ -142,7 +132,7 @@ class Fleet:
         Raises MachineBusy when the guest does not wait for an input.
         """
         job = self._advance_job(machine, payload, limits, weight, deadline)
-        with self._hold(machine, job):
+        with self._custody.hold(machine, job):
             outcome: Outcome = await self._do("advance.ended", job)
             return outcome
 
@@ -161,7 +151,7 @@ class Fleet:
         job.said = deque()
         call = Call()
         job.hear = call.hear
-        with self._hold(machine, job):
+        with self._custody.hold(machine, job):
             async with following(call, partial(self._do, "advance.ended", job)):
                 yield call
 
@@ -237,7 +227,7 @@ class Fleet:
         It cannot be interrupted: a cancellation goes on when it has returned.
         """
         began = self._scheduler.clock.now()
-        with self._hold(machine, None):
+        with self._custody.hold(machine, None):
             result = await self._scheduler.in_thread(partial(function, *args))
         self._journal.info(
             "machine.called",
@@ -262,7 +252,7 @@ class Fleet:
         advance, inspect, background = desk.planner.lengths()
         return FleetStatistics(
             workers=len(desk.workers),
-            machines=self._machines,
+            machines=self._custody.machines,
             running=desk.running(),
             runnable=(advance, inspect, background),
             calls=scheduler.calls,
@@ -291,86 +281,14 @@ class Fleet:
         deadline: float,
     ) -> RequestJob:
         request = Request(machine, "advance", payload, limits, clock=self._scheduler.clock.now)
-        share = self._share(machine, weight)
+        share = self._custody.share(machine, weight)
         return RequestJob(machine, share, Priority.ADVANCE, deadline, request)
-
-    def _share(self, machine: Any, weight: float) -> Share:
-        share = self._shares.get(machine)
-        if share is None:
-            share = self._shares[machine] = Share(machine_name(machine), weight)
-        share.weight = weight
-        return share
-
-    @contextmanager
-    def _hold(self, machine: Any, job: Job | None) -> Iterator[None]:
-        key = id(machine)
-        if key in self._busy:
-            raise MachineBusy(f"{machine_name(machine)} does something else in this fleet")
-        self._busy[key] = hold = Hold(job, anyio.Event())
-        try:
-            yield
-        finally:
-            del self._busy[key]
-            hold.released.set()
-
-    @asynccontextmanager
-    async def _keep(self, opening: Callable[[], Awaitable[Any]]) -> AsyncIterator[Any]:
-        """Open a machine, and close it when the block is left, whatever still goes on with it."""
-        began = self._scheduler.clock.now()
-        machine = await opening()
-        try:
-            self._machines += 1
-            self._log_machine("machine.opened", machine, machine.cycle, began)
-            yield machine
-        finally:
-            self._machines -= 1
-            began = self._scheduler.clock.now()
-            with anyio.CancelScope(shield=True):
-                await self._release(machine)
-                cycle = None if machine.closed else machine.cycle
-                await self._scheduler.in_thread(partial(_end, machine))
-            self._log_machine("machine.closed", machine, cycle, began)
-
-    async def _release(self, machine: Any) -> None:
-        """End what the machine does, and wait until its caller knows."""
-        hold = self._busy.get(id(machine))
-        if hold is not None:
-            if hold.job is not None:
-                await self._scheduler.cancel(hold.job)
-            await hold.released.wait()
-
-    def _log_machine(self, event: str, machine: Any, cycle: int | None, began: float) -> None:
-        self._journal.info(
-            event,
-            machine=machine_name(machine),
-            cycle=cycle,
-            duration=self._scheduler.clock.now() - began,
-        )
-
-    async def _open(
-        self,
-        directory: Path | str,
-        storage: Storage = "memory",
-        torn: Literal["refuse", "discard"] = "refuse",
-        reserve: int = 0,
-    ) -> Machine:
-        path = Path(directory).absolute()  # noqa: ASYNC240 - asks for the working directory only
-        try:
-            held = await lock(path, "exclusive" if storage == "backing" else "shared")
-        except (FileNotFoundError, NotADirectoryError):
-            raise BadImage(path, "type", "no such folder", "the folder of a machine") from None
-        try:
-            opening = partial(Machine.open_locked, path, held, storage=storage, torn=torn)
-            return await self._scheduler.in_thread(partial(opening, reserve=reserve))
-        except BaseException:
-            held.close()
-            raise
 
     async def _make_leases(self, template: Any) -> Leases:
         """Make what a pool leases from."""
         if hasattr(template, "fork"):
             return Leases(await self.fork(template))
-        return Leases(await self._open(template))
+        return Leases(await self._custody.open(template))
 
     def summary(self) -> dict[str, Any]:
         """Return what the fleet did, for its last event."""
@@ -381,20 +299,6 @@ class Fleet:
             "slices": desk.slices,
             "cycles": desk.cycles,
         }
-
-
-def machine_name(machine: Any) -> str:
-    """Name a machine for people: its folder, else a number that is its own while it lives."""
-    if isinstance(machine, str):
-        return machine
-    folder = getattr(machine, "directory", machine if hasattr(machine, "name") else None)
-    return str(folder) if folder is not None else f"machine-{id(machine):x}"
-
-
-def _end(machine: Any) -> None:
-    """Close a machine; when it cannot be sealed, it is discarded, and the error raised."""
-    with machine:
-        pass
 
 
 @asynccontextmanager

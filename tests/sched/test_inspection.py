@@ -11,7 +11,7 @@ from orchestra.errors import AtCapacity, BackingFault, MachineBusy, MachineClose
 from orchestra.machine.request import Limits, Report
 from orchestra.machine.stop import REQUEST_INSPECT
 from orchestra.sched.fleet import open_fleet
-from orchestra.sched.inspection import Leases
+from orchestra.sched.leases import Leases
 from orchestra.testing import (
     BOOT,
     FOREVER,
