@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.assembler import RAM, Code
+from tests.machine.core import test_fault_at_every_access as faults
 from tests.machine.core.float_programs import float_program
 from tests.machine.core.small import halt, identity_tables, sv39
 from tests.machine.core.test_translator import busy, much_code
@@ -122,3 +123,18 @@ def test_aarch64_computes_as_the_reference_does(tmp_path, name):
     sources = HERE / f"{name}.c", CORE / "float.c"
     program = cross_compile(tmp_path / name, *sources, flags=["-O2", "-frounding-math"])
     assert " 0 mismatches" in emulate(program, 60_000, 1)
+
+
+@pytest.fixture(scope="session")
+def faulting(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("aarch64-faults")
+    io = [IO / name for name in ("executable.c", "fault.c", "map.c", "regions.c")]
+    sources = [*sorted(CORE.rglob("*.c")), *io, HERE / "fault_engines.c"]
+    return cross_compile(folder / "faulting", *sources)
+
+
+@pytest.mark.parametrize("place", range(len(faults.ACCESSES)), ids=faults.ACCESSES)
+def test_aarch64_meets_a_fault_before_the_access(faulting, tmp_path, place):
+    (tmp_path / "program").write_bytes(faults.program(0x9000_0000, faults.WARM + 2))
+    printed = emulate(faulting, tmp_path / "program", tmp_path / "pages", place)
+    assert int(re.search(r"(\d+) bytes of code", printed)[1]) > 2000
