@@ -25,7 +25,7 @@ EXAMPLES = examples(
     "orchestra demo                        a small ledger, in a temporary folder",
     "orchestra demo --dir here             keep the machine and its snapshot in ./here",
     "orchestra demo --linux                the same with Debian, downloaded through apt once",
-    "orchestra demo --inspects 10000 --backend trio --json",
+    "orchestra demo --inspects 10000 --loop trio --json",
 )
 LEDGER_INSPECTS = 1000
 LINUX_INSPECTS = 100
@@ -52,7 +52,7 @@ def demo(
         int | None,
         typer.Option(help="Threads that run machines (default: one per CPU).", metavar="N", min=1),
     ] = None,
-    backend: Annotated[Backend, typer.Option(help="The event loop.")] = Backend.ASYNCIO,
+    loop: Annotated[Backend, typer.Option(help="Whose event loop.")] = Backend.ASYNCIO,
     directory: Annotated[
         Path | None,
         typer.Option("--dir", help="Work in this folder, and leave it.", metavar="DIR"),
@@ -78,9 +78,7 @@ def demo(
         else:
             directory.mkdir(parents=True, exist_ok=True)
         count = inspects or (LINUX_INSPECTS if linux else LEDGER_INSPECTS)
-        tally = Tally(
-            "Debian" if linux else "ledger", backend.value, workers or os.cpu_count() or 1
-        )
+        tally = Tally("Debian" if linux else "ledger", loop.value, workers or os.cpu_count() or 1)
         steps = stack.enter_context(Steps())
         _run(directory, tally, steps, linux=linux, count=count, mirror=mirror)
         tally.finish()

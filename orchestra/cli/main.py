@@ -1,8 +1,12 @@
 """The command `orchestra`: its commands, and how an error becomes a line and a status."""
 
+import codecs
+import io
+import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -52,20 +56,28 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-app.command("create", epilog=machines.CREATE_EXAMPLES)(machines.create)
-app.command("run", epilog=run.EXAMPLES)(run.run)
-app.command("advance", epilog=requests.ADVANCE_EXAMPLES)(requests.advance)
-app.command("inspect", epilog=requests.INSPECT_EXAMPLES)(requests.inspect)
-app.command("snapshot", epilog=machines.SNAPSHOT_EXAMPLES)(machines.snapshot)
-app.command("clone", epilog=machines.CLONE_EXAMPLES)(machines.clone)
-app.command("compact", epilog=layers.COMPACT_EXAMPLES)(layers.compact)
-app.command("export", epilog=layers.EXPORT_EXAMPLES)(layers.export)
-app.command("info", epilog=machines.INFO_EXAMPLES)(machines.info)
-app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
+COMMANDS = (  # what does it, its examples, and a line for the list
+    (machines.create, machines.CREATE_EXAMPLES, "Make a machine: a folder with all it needs."),
+    (run.run, run.EXAMPLES, "Run a machine until it halts or waits for a request."),
+    (requests.advance, requests.ADVANCE_EXAMPLES, "Give inputs; accepted ones change the machine."),
+    (requests.inspect, requests.INSPECT_EXAMPLES, "Ask questions, each of a copy of its own."),
+    (machines.snapshot, machines.SNAPSHOT_EXAMPLES, "Keep its state as a folder of its own."),
+    (machines.clone, machines.CLONE_EXAMPLES, "Make a second machine of one, or of a snapshot."),
+    (
+        layers.compact,
+        layers.COMPACT_EXAMPLES,
+        "Merge its layers into one; it stays the same machine.",
+    ),
+    (layers.export, layers.EXPORT_EXAMPLES, "Make a plain file of a drive, or RAM."),
+    (machines.info, machines.INFO_EXAMPLES, "Say what it is made of and what it occupies."),
+    (verify.verify, verify.EXAMPLES, "Compare all of its folder with its checksums."),
+    (serve.serve, serve.EXAMPLES, "Serve applications over HTTP."),
+    (top.top, top.EXAMPLES, "Watch a fleet that is served."),
+    (demo.demo, demo.EXAMPLES, "See all of it at work, in a few seconds."),
+)
+for command, epilog, line in COMMANDS:
+    app.command(command.__name__, epilog=epilog, short_help=line)(command)
 app.add_typer(image.app, name="image", epilog=image.EXAMPLES)
-app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
-app.command("top", epilog=top.EXAMPLES)(top.top)
-app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 bench.bench_app.command("fleet", epilog=bench_fleet.EXAMPLES)(bench_fleet.fleet)
 app.add_typer(bench.bench_app, name="bench", epilog=bench.EXAMPLES)
 
@@ -116,6 +128,7 @@ def orchestra(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry a command line out and return its exit status; errors are one line on stderr."""
+    _mend_streams()
     try:
         status = app(args=arguments, prog_name="orchestra", standalone_mode=False)
     except Stopped as stopped:
@@ -128,6 +141,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OrchestraError, OSError, MemoryError, ClickError) as error:
         return _report(error)
     return status if isinstance(status, int) else 0
+
+
+def _mend_streams() -> None:
+    """Let there be all three, when one was closed, and let them bear every name and unit."""
+    for name in ("stdin", "stdout", "stderr"):  # a file that is opened gets the lowest number
+        stream = getattr(sys, name)
+        if stream is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - for good
+        elif name == "stdout" and isinstance(stream, io.TextIOWrapper):
+            utf8 = codecs.lookup(stream.encoding).name == "utf-8"
+            stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
 
 
 def _report(error: BaseException) -> int:

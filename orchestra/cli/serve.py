@@ -17,6 +17,14 @@ __all__ = ["EXAMPLES", "serve"]
 EXAMPLES = examples(
     "orchestra serve node.toml",
     "orchestra serve node.toml --listen 0.0.0.0:9000 --json",
+    "",
+    "node.toml:",
+    'listen = "127.0.0.1:8000"',
+    'token_file = "token"',
+    "[applications.ledger]",
+    'directory = "app"     # made when it is not there',
+    'genesis = "machine"   # of a machine\'s folder, or a config',
+    "snapshots = 100       # or never, every_input, on_demand",
 )
 
 
@@ -28,25 +36,19 @@ def serve(
     ] = None,
     json: Json = False,
 ) -> None:
-    r"""Serve applications over HTTP: advance, inspect, events, metrics.
+    """Serve applications over HTTP: advance, inspect, events, metrics.
 
-    The file has a table for each application, and what they have in common before:
-
-    \b
-      listen = "127.0.0.1:8000"
-      token_file = "token"
-      [applications.ledger]
-      directory = "app"              # made when it is not there
-      genesis = "machine"            # of a machine's folder, or a config
-      snapshots = 100                # or never, every_input, on_demand
+    The file has a table for each application, below what they have in common; --help ends with
+    one. Health is answered at once, the rest when all applications are open.
 
     SIGINT and SIGTERM let requests finish, close the applications and exit with 0.
     """
     try:
-        from orchestra.http import load_serve_config, serving_app
+        from orchestra.http import load_serve_config
         from orchestra.http.server import (
             address_of,
-            bind,
+            listening,
+            serve_applications,
             serve_hypercorn,
             serve_uvicorn,
             wait_for_signal,
@@ -54,18 +56,19 @@ def serve(
     except ImportError as error:
         raise BadConfig("serve", error.name, "pip install 'orchestra[http]'") from None
     config = load_serve_config(file)
-    app = serving_app(config, logger=_logger() if json else None)
-    listener = bind(listen or config.listen)
-    note(f"listening on {address_of(listener)}")
-    if json:
-        emit({"address": address_of(listener), "applications": sorted(config.applications)})
-    run: Any = serve_hypercorn if config.loop == "trio" else serve_uvicorn
-    with listener:
-        if config.loop == "trio":
-            anyio.run(run, app, listener, wait_for_signal, backend="trio")
-        else:
-            options = {"use_uvloop": config.loop == "uvloop"}
-            anyio.run(run, app, listener, wait_for_signal, backend_options=options)
+    serve: Any = serve_hypercorn if config.loop == "trio" else serve_uvicorn
+    options = {} if config.loop == "trio" else {"use_uvloop": config.loop == "uvloop"}
+    logger = _logger() if json else None
+    with listening(listen or config.listen) as listener:
+        note(f"listening on {address_of(listener)}")
+        if json:
+            emit({"address": address_of(listener), "applications": sorted(config.applications)})
+
+        async def main() -> None:
+            await serve_applications(serve, config, listener, wait_for_signal, logger)
+
+        backend = "trio" if config.loop == "trio" else "asyncio"
+        anyio.run(main, backend=backend, backend_options=options)
     note("stopped")
 
 

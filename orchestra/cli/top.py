@@ -1,5 +1,6 @@
 """`orchestra top`: what a served fleet does, in the terminal, until Ctrl-C."""
 
+import http.client
 import json as jsonlib
 import time
 import urllib.error
@@ -34,9 +35,12 @@ def top(
         str, typer.Argument(help="Where it is served.", metavar="URL")
     ] = "http://127.0.0.1:8000",
     token: Annotated[
-        str | None, typer.Option(help="The server's token.", envvar="ORCHESTRA_TOKEN")
+        str | None,
+        typer.Option(help="The server's token.", metavar="TOKEN", envvar="ORCHESTRA_TOKEN"),
     ] = None,
-    interval: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.1)] = 1.0,
+    interval: Annotated[
+        float, typer.Option(help="Time between two looks.", metavar="SECONDS", min=0.1)
+    ] = 1.0,
     once: Annotated[bool, typer.Option("--once", help="Look once.")] = False,
     json: Json = False,
 ) -> None:
@@ -69,20 +73,27 @@ def top(
 
 def _look(address: str, token: str | None) -> dict[str, Any]:
     if not address.startswith(("http://", "https://")):
-        raise BadConfig("address", address, "http://host:port")
-    request = urllib.request.Request(f"{address}/statistics")  # noqa: S310 - checked above
-    if token is not None:
-        request.add_header("Authorization", f"Bearer {token}")
+        raise BadConfig("URL", address, "http://host:port")
     try:
+        url = f"{address.rstrip('/')}/statistics"
+        request = urllib.request.Request(url)  # noqa: S310 - checked above
+        if token is not None:
+            request.add_header("Authorization", f"Bearer {token}")
         with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:  # noqa: S310
-            found: dict[str, Any] = jsonlib.load(answer)
+            found = jsonlib.load(answer)
     except urllib.error.HTTPError as error:
         detail = f"{error.code} {error.reason}"
-        with error, suppress(ValueError, KeyError):
+        with error, suppress(ValueError, KeyError, TypeError):
             detail = jsonlib.load(error)["detail"]
         raise MachineClosed(f"{address}: {detail}") from error
     except OSError as error:
         raise MachineClosed(f"{address}: {getattr(error, 'reason', error)}") from error
+    except http.client.InvalidURL as error:
+        raise BadConfig("URL", address, "http://host:port") from error
+    except (http.client.HTTPException, ValueError) as error:
+        raise MachineClosed(f"{address}: what answers there is no fleet: {error}") from error
+    if not isinstance(found, dict) or not found.keys() >= {"fleet", "memory_bytes", "disk_bytes"}:
+        raise MachineClosed(f"{address}: what answers there is no fleet")
     return found
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from starlette.requests import Request
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
     from orchestra.http.config import ServeConfig
     from orchestra.machine.request import Event
@@ -63,27 +63,7 @@ def create_app(
 def serving_app(config: ServeConfig, *, logger: Logger | None = None) -> ASGIApp:
     """Make an ASGI application that opens fleet and applications itself, in its lifespan."""
     house = House()
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with (
-            open_fleet(config.workers, logger=logger) as fleet,
-            AsyncExitStack() as stack,
-        ):
-            applications = {}
-            for name, wanted in config.applications.items():
-                opening = fleet.application(
-                    wanted.directory, wanted.load_genesis(), wanted.settings, name=name
-                )
-                applications[name] = await stack.enter_async_context(opening)
-            house.open(fleet, applications)
-            try:
-                yield
-            finally:
-                house.close()
-
-    inner = Starlette(routes=house.routes(), lifespan=lifespan)
-    return Guard(inner, config.token, config.max_body, public_inspect=config.public_inspect)
+    return house.guarded(config, lambda _: house.opened(config, logger))
 
 
 class House:
@@ -101,6 +81,35 @@ class House:
     def close(self) -> None:
         """Be there, but not ready."""
         self.applications, self.metrics, self.fleet = {}, None, None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the applications are open."""
+        return self.fleet is not None
+
+    @asynccontextmanager
+    async def opened(self, config: ServeConfig, logger: Logger | None) -> AsyncIterator[None]:
+        """Open the fleet and the applications of a config, and answer for them."""
+        async with (
+            open_fleet(config.workers, logger=logger) as fleet,
+            AsyncExitStack() as stack,
+        ):
+            applications = {}
+            for name, wanted in config.applications.items():
+                opening = fleet.application(
+                    wanted.directory, wanted.load_genesis(), wanted.settings, name=name
+                )
+                applications[name] = await stack.enter_async_context(opening)
+            self.open(fleet, applications)
+            try:
+                yield
+            finally:
+                self.close()
+
+    def guarded(self, config: ServeConfig, lifespan: Lifespan[Starlette] | None = None) -> ASGIApp:
+        """Make the ASGI application of it."""
+        inner = Starlette(routes=self.routes(), lifespan=lifespan)
+        return Guard(inner, config.token, config.max_body, public_inspect=config.public_inspect)
 
     def routes(self) -> list[Route]:
         """List what can be asked."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hmac
+import re
 from typing import TYPE_CHECKING
 
+from orchestra.errors import BadConfig
 from orchestra.http.wire import BodyTooLong, ErrorBody, as_json, error_response
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Guard"]
 
 OPEN = ("/health", "/ready")
+INSPECT = re.compile("/applications/[^/]+/inspect")
 UNAUTHORIZED = 401
 
 
@@ -22,6 +25,8 @@ class Guard:
     def __init__(
         self, app: ASGIApp, token: str | None, max_body: int, *, public_inspect: bool
     ) -> None:
+        if token == "":
+            raise BadConfig("token", token, "a token, or None for no guard at all")
         self.app = app
         self.token = token
         self.max_body = max_body
@@ -47,7 +52,7 @@ class Guard:
     def _may_enter(self, path: str, authorization: bytes) -> bool:
         if self.token is None or path in OPEN:
             return True
-        if self.public_inspect and path.endswith("/inspect"):
+        if self.public_inspect and INSPECT.fullmatch(path):
             return True
         kind, _, given = authorization.partition(b" ")
         return kind.lower() == b"bearer" and hmac.compare_digest(given, self.token.encode())

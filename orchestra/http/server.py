@@ -4,42 +4,89 @@ from __future__ import annotations
 
 import signal
 import socket
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from orchestra.errors import BadConfig
+from orchestra.http.app import House
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from starlette.types import ASGIApp
 
-__all__ = ["address_of", "bind", "serve_hypercorn", "serve_uvicorn", "wait_for_signal"]
+    from orchestra.http.config import ServeConfig
+    from orchestra.sched.events import Logger
+
+    Server = Callable[[ASGIApp, socket.socket, Callable[[], Awaitable[None]]], Awaitable[None]]
+
+__all__ = [
+    "address_of",
+    "listening",
+    "serve_applications",
+    "serve_hypercorn",
+    "serve_uvicorn",
+    "wait_for_signal",
+]
 
 BACKLOG = 1024
+LAST_PORT = 65535
+UNIX = "unix:"
 GRACE_SECONDS = 10
 KEEP_ALIVE_SECONDS = 30
 
 
-def bind(listen: str) -> socket.socket:
-    """Open the socket to listen on: host:port, [ipv6]:port or unix:path."""
-    if listen.startswith("unix:"):
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(listen.removeprefix("unix:"))
-    else:
-        host, _, port = listen.rpartition(":")
-        if not host or not port.isdigit():
-            raise BadConfig("listen", listen, "host:port, or unix:path")
-        listener = socket.create_server(
-            (host.strip("[]"), int(port)),
-            family=socket.AF_INET6 if ":" in host else socket.AF_INET,
-            backlog=BACKLOG,
-        )
-    listener.listen(BACKLOG)
-    listener.setblocking(False)
+@contextmanager
+def listening(listen: str) -> Iterator[socket.socket]:
+    """Open the socket to listen on: host:port, [ipv6]:port or unix:path, which goes at the end.
+
+    Raises BadConfig when it is none of these, OSError that names it when it cannot be had.
+    """
+    try:
+        listener = _bind(listen)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, listen) from error
+    try:
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+        yield listener
+    finally:
+        listener.close()
+        if listen.startswith(UNIX):
+            Path(listen.removeprefix(UNIX)).unlink(missing_ok=True)
+
+
+def _bind(listen: str) -> socket.socket:
+    if listen.startswith(UNIX):
+        return _bind_path(Path(listen.removeprefix(UNIX)))
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > LAST_PORT:
+        raise BadConfig("listen", listen, f"host:port, a port up to {LAST_PORT}, or unix:path")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host.strip("[]"), int(port)), family=family)
+
+
+def _bind_path(path: Path) -> socket.socket:
+    """Bind it, also where a server that was killed has left its socket."""
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        if path.is_socket() and not _is_served(path):
+            path.unlink()
+        listener.bind(str(path))
+    except BaseException:
+        listener.close()
+        raise
     return listener
+
+
+def _is_served(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client, suppress(ConnectionRefusedError):
+        client.connect(str(path))
+        return True
+    return False
 
 
 def address_of(listener: socket.socket) -> str:
@@ -65,14 +112,14 @@ async def serve_uvicorn(
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
 
-    class Server(uvicorn.Server):
+    class Quiet(uvicorn.Server):
         """A server that leaves the program's signals alone."""
 
         @contextmanager
         def capture_signals(self) -> Iterator[None]:
             yield
 
-    server = Server(config)
+    server = Quiet(config)
 
     async def wait() -> None:
         await stop()
@@ -100,6 +147,49 @@ async def serve_hypercorn(
     config.errorlog = None
     wanted: Any = app
     await serve(wanted, config, shutdown_trigger=stop, mode="asgi")
+
+
+async def serve_applications(
+    serve: Server,
+    config: ServeConfig,
+    listener: socket.socket,
+    stop: Callable[[], Awaitable[None]],
+    logger: Logger | None = None,
+) -> None:
+    """Answer at once whether we live, and all else when the applications are open.
+
+    When `stop` returns, requests are finished and the applications closed; opening is given up.
+    """
+    house = House()
+    served, failed = anyio.Event(), anyio.Event()
+
+    async def stopped() -> None:
+        async with anyio.create_task_group() as group:
+            for event in (stop, failed.wait):
+                group.start_soon(_cancel_after, event, group.cancel_scope)
+        if not house.ready:
+            opening.cancel()
+
+    async def answer() -> None:
+        await serve(house.guarded(config), listener, stopped)
+        served.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(answer)
+        with anyio.CancelScope() as opening:
+            try:
+                async with house.opened(config, logger):
+                    await served.wait()
+            except Exception:  # the server leaves in order, rather than by a cancellation
+                failed.set()
+                with anyio.CancelScope(shield=True):
+                    await served.wait()
+                raise
+
+
+async def _cancel_after(event: Callable[[], Awaitable[None]], scope: anyio.CancelScope) -> None:
+    await event()
+    scope.cancel()
 
 
 async def wait_for_signal() -> None:

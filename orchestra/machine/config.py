@@ -23,6 +23,7 @@ __all__ = [
     "MachineConfig",
     "Processor",
     "Ram",
+    "convert",
     "from_builtins",
     "from_json",
     "load_config",
@@ -53,8 +54,11 @@ RESERVED_NAMES = frozenset(
     + [f"virtio{slot}" for slot in range(MAX_VIRTIO_DEVICES)]
 )
 
-_ENGINES = "one of " + ", ".join(get_args(Engine))
-_DRIVE_KINDS = "one of " + ", ".join(get_args(DriveKind))
+# fields that are one of a few words
+_WORDS = {
+    name: "one of " + ", ".join(get_args(kind))
+    for name, kind in (("engine", Engine), ("kind", DriveKind))
+}
 _UNITS = {"": 1, "B": 1}
 _UNITS |= {f"{letter}iB": 1 << 10 * (power + 1) for power, letter in enumerate("KMGT")}
 _UNITS |= {f"{letter}B": 1000 ** (power + 1) for power, letter in enumerate("kMGT")}
@@ -155,7 +159,7 @@ class MachineConfig(Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         for name, kind in _PARTS.items():  # callers may have put text for a path, or anything
             part = _with_numbers(msgspec.to_builtins(getattr(self, name), enc_hook=_encode), name)
-            msgspec.structs.force_setattr(self, name, _convert(part, kind, name))
+            msgspec.structs.force_setattr(self, name, convert(part, kind, name))
         _check_scalars(self)
         _check_boot(self.boot)
         _check_drives(self)
@@ -222,7 +226,7 @@ def from_builtins(tree: object, *, folder: Path | None = None) -> MachineConfig:
 
     Relative paths are joined to `folder`, when one is given. Raises BadConfig.
     """
-    config = _convert(_with_numbers(tree, ""), MachineConfig, "", folder)
+    config = convert(_with_numbers(tree, ""), MachineConfig, "", folder)
     assert isinstance(config, MachineConfig)
     return config
 
@@ -277,7 +281,7 @@ def _check_scalars(config: MachineConfig) -> None:
     if type(seed) is not int or not 0 <= seed <= MAX_SEED:
         raise BadConfig("seed", seed, f"an integer from 0 to {MAX_SEED}")
     if config.engine not in get_args(Engine):
-        raise BadConfig("engine", config.engine, _ENGINES)
+        raise BadConfig("engine", config.engine, _WORDS["engine"])
     if not _is_isa(config.processor.isa):
         wanted = f"{BASE_ISA}, then any of {', '.join('_' + name for name in EXTENSIONS)}"
         raise BadConfig("processor.isa", config.processor.isa, wanted)
@@ -342,8 +346,17 @@ def _with_numbers(tree: object, field: str, depth: int = 4) -> object:
     return tree
 
 
-def _convert(tree: object, kind: Any, root: str, folder: Path | None = None) -> object:
-    """Let msgspec make a `kind` of the tree; its complaint becomes a BadConfig below `root`."""
+def convert(
+    tree: object,
+    kind: Any,
+    root: str,
+    folder: Path | None = None,
+    words: Mapping[str, str] | None = None,
+) -> object:
+    """Let msgspec make a `kind` of the tree; its complaint becomes a BadConfig below `root`.
+
+    `words` says what can be in a field that is one of a few words.
+    """
 
     def decode(wanted: type, found: object) -> object:
         if wanted is Path and isinstance(found, str) and _PATH.fullmatch(found):
@@ -355,23 +368,25 @@ def _convert(tree: object, kind: Any, root: str, folder: Path | None = None) -> 
     except msgspec.ValidationError as error:
         if isinstance(error.__cause__, BadConfig):
             raise error.__cause__ from None
-        raise _complaint(str(error), tree, root) from None
+        raise _complaint(str(error), tree, root, kind, words or _WORDS) from None
 
 
-def _complaint(text: str, tree: object, root: str) -> BadConfig:
+def _complaint(
+    text: str, tree: object, root: str, kind: Any, words: Mapping[str, str]
+) -> BadConfig:
     match = re.fullmatch(r"(.*?)(?: - at `\$((?:\.\w+|\[\d+\])*)`)?", text, re.DOTALL)
     assert match is not None
     message, where = match[1], match[2] or ""
     field = (root + where).removeprefix(".")
     if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", message, re.DOTALL):
-        table = _TABLES.get(re.sub(r"\[\d+\]", "", field), MachineConfig)
+        table = _TABLES.get(re.sub(r"\[\d+\]", "", field), kind)
         known = "one of the fields " + ", ".join(table.__struct_fields__)
         return BadConfig(f"{field}.{unknown[1]}".removeprefix("."), "an unknown field", known)
     if missing := re.fullmatch(r"Object missing required field `(.*)`", message):
         return BadConfig(f"{field}.{missing[1]}".removeprefix("."), None, "a value")
     expected = message.removeprefix("Expected ").replace("`", "")
     if message.startswith("Invalid enum value"):
-        expected = _ENGINES if field == "engine" else _DRIVE_KINDS
+        expected = words[field.rpartition(".")[2]]
     return BadConfig(field or "config", _found(tree, where), expected)
 
 

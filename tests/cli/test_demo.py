@@ -13,7 +13,7 @@ OPERATIONS = ["create", "advance", "snapshot", "inspect"]
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_the_demo_checks_every_answer_and_tells_what_it_did(orchestra, backend):
-    result = orchestra("demo", "--inspects", "60", "--backend", backend, "--json")
+    result = orchestra("demo", "--inspects", "60", "--loop", backend, "--json")
     found = result.json
     assert (found["demo"], found["ok"], found["backend"]) == ("ledger", True, backend)
     rows = {row["operation"]: row for row in found["operations"]}
@@ -50,7 +50,7 @@ def test_with_a_folder_the_machine_and_its_snapshot_stay_and_can_be_used(orchest
 def test_the_digest_of_its_snapshot_is_the_same_every_time(orchestra):
     digests = {
         orchestra("demo", "--inspects", "1", "--json", *more).json["digest"]
-        for more in [(), ("--backend", "trio"), ("--workers", "1")]
+        for more in [(), ("--loop", "trio"), ("--workers", "1")]
     }
     assert len(digests) == 1
 
@@ -65,7 +65,7 @@ def test_a_wrong_answer_ends_it(orchestra):
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_ctrl_c_ends_it_cleanly(start, tmp_path, backend):
-    arguments = ("--inspects", "100000000", "--backend", backend, "--dir", tmp_path / "here")
+    arguments = ("--inspects", "100000000", "--loop", backend, "--dir", tmp_path / "here")
     process = start("demo", *arguments)
     while b"answering" not in process.stderr.readline():
         assert process.poll() is None

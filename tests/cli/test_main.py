@@ -1,13 +1,19 @@
 """Help teaches, and whatever goes wrong is one line and a status."""
 
+import io
 import re
 import shlex
+import subprocess
+import sys
+from functools import partial
 
 import pytest
 import typer
 
 from orchestra.cli.main import _only_known, app, main
 from orchestra.errors import BackingFault
+from orchestra.machine.verify import verify_folder
+from tests.cli.conftest import ROOT
 
 GROUP = typer.main.get_command(app)
 
@@ -126,3 +132,29 @@ def test_main_takes_the_arguments_of_the_process_by_default(monkeypatch, capsys)
     monkeypatch.setattr("sys.argv", ["orchestra", "--help"])
     assert main() == 0
     assert "Usage: orchestra" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [["info"], ["info", "--json"], ["inspect", "total"]])
+def test_closed_streams_are_no_mistake_of_ours(app, command):
+    """The folder's files must not be taken for standard output either."""
+    name, *more = command
+    line = shlex.join([sys.executable, "-m", "orchestra.cli", name, str(app), *more])
+    run = partial(subprocess.run, ["sh", "-c", f"{line} >&- 2>&- <&-"], cwd=ROOT, check=False)
+    assert run().returncode == 0
+    assert verify_folder(app).ok
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"),
+    [
+        ("ascii", b"\\xb5s m\\udcff\n"),
+        ("latin-1", b"\xb5s m\\udcff\n"),
+        ("utf-8", b"\xc2\xb5s m\xff\n"),
+    ],
+)
+def test_units_and_names_that_a_locale_does_not_have_are_escaped(monkeypatch, encoding, said):
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding=encoding, errors="strict"))
+    main(["--version"])
+    print("µs m\udcff", flush=True)
+    assert out.getvalue().endswith(said)

@@ -6,6 +6,8 @@ import signal
 import httpx
 import pytest
 
+from orchestra.io.lock import try_lock
+
 
 def write(folder, loop):
     path = folder / "node.toml"
@@ -46,3 +48,27 @@ def test_applications_are_served_until_a_signal(start, app, loop):
 def test_a_file_that_cannot_be_is_an_error(orchestra, tmp_path):
     (tmp_path / "node.toml").write_text("workers = 0\n")
     assert "applications" in orchestra("serve", tmp_path / "node.toml", status=2).error
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_a_server_lives_while_it_waits_for_a_folder_and_stops_all_the_same(start, app, loop):
+    (app.parent / "served").mkdir()
+    with try_lock(app.parent / "served", "exclusive"):
+        process = start("serve", write(app.parent, loop))
+        with httpx.Client(base_url=address_in(process), timeout=30) as client:
+            assert client.get("/health").status_code == 200
+            for path in ("/ready", "/applications/ledger", "/metrics"):
+                assert client.get(path).status_code == 503
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"stopped\n")
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_an_application_that_cannot_be_opened_is_one_line(orchestra, app, loop):
+    path = write(app.parent, loop)
+    path.write_text(path.read_text().replace('"app"', '"nothing"'))
+    found = orchestra("serve", path, status=2)
+    assert found.error.startswith("error: config field ")
+    assert "nothing" in found.error
+    assert len(found.err.splitlines()) == 2

@@ -2,6 +2,8 @@
 
 import io
 import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -51,7 +53,11 @@ def test_rates_are_of_the_time_between_two_looks(orchestra, served):
 
 @pytest.mark.parametrize(
     ("address", "words", "status"),
-    [("nowhere", "http://host:port", 2), ("http://127.0.0.1:1", "refused", 1)],
+    [
+        ("nowhere", "http://host:port", 2),
+        ("http://host:http", "http://host:port", 2),
+        ("http://127.0.0.1:1", "refused", 1),
+    ],
 )
 def test_where_nobody_serves_is_an_error(orchestra, address, words, status):
     assert words in orchestra("top", address, "--once", status=status).error
@@ -59,3 +65,26 @@ def test_where_nobody_serves_is_an_error(orchestra, address, words, status):
 
 def test_what_the_server_says_is_told(orchestra, served):
     assert "no such thing" in orchestra("top", f"{served}/applications", "--once", status=1).error
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-none\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n<",
+        b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\n[]",
+    ],
+)
+def test_who_is_no_fleet_is_an_error(orchestra, answer):
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+
+        def reply():
+            client, _ = listener.accept()
+            with client:
+                client.recv(4096)
+                client.sendall(answer)
+
+        pool.submit(reply)
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        assert address in orchestra("top", address, "--once", status=1).error

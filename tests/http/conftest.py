@@ -8,7 +8,7 @@ import pytest
 
 from orchestra.http import serving_app
 from orchestra.http.config import ApplicationConfig, ServeConfig
-from orchestra.http.server import address_of, bind, serve_hypercorn, serve_uvicorn
+from orchestra.http.server import address_of, listening, serve_hypercorn, serve_uvicorn
 from orchestra.sched.settings import ApplicationSettings
 from tests.guests import ready_ledger
 from tests.sched.conftest import anyio_backend  # noqa: F401 - uvloop as well
@@ -25,7 +25,7 @@ def serve(anyio_backend_name):
 async def running(app, backend):
     """Serve, and yield the address."""
     stop = anyio.Event()
-    with bind("127.0.0.1:0") as listener:
+    with listening("127.0.0.1:0") as listener:
         async with anyio.create_task_group() as group:
             group.start_soon(serve(backend), app, listener, stop.wait)
             yield address_of(listener)
