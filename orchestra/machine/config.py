@@ -44,7 +44,9 @@ PMEM_GRANULE = 2 * MEBIBYTE  # Linux maps pmem by subsections of this length
 
 BASE_ISA = "rv64imafdc_zicntr_zicsr_zifencei"
 # What a hart may have beyond the base; zcb means more together with zba and zbb.
-EXTENSIONS = ("zicbom", "zicboz", "zicond", "zfa", "zcb", "zba", "zbb", "zbs", "sstc", "svinval")
+# zicbop and zihintpause are hints, which the base executes as nothing: they are only announced.
+EXTENSIONS: tuple[str, ...] = ("zicbom", "zicbop", "zicboz", "zicond", "zihintpause")
+EXTENSIONS += ("zfa", "zcb", "zba", "zbb", "zbs", "sstc", "svinval")
 
 DriveKind = Literal["virtio-blk", "pmem", "nvram"]
 Engine = Literal["auto", "interpreter", "translator"]

@@ -167,7 +167,7 @@ def _cpus(config: MachineConfig) -> Node:
         "riscv,isa-extensions": text(*base.removeprefix("rv64"), *extensions),
         "mmu-type": text("riscv,sv39"),
     }
-    for name in {"zicbom", "zicboz"}.intersection(extensions):
+    for name in {"zicbom", "zicbop", "zicboz"}.intersection(extensions):
         hart[f"riscv,{name[2:]}-block-size"] = cells(CACHE_BLOCK_LENGTH)
     properties = {
         "#address-cells": cells(1),

@@ -183,7 +183,9 @@ typedef struct {
 enum { CODE_BUCKETS = 4096, OP_COUNT_AT_MOST = 1024 };
 
 // what a board may have beyond RV64GC; the order of the bits is nobody's business but this list's
-#define EXTENSIONS(X) X(zba) X(zbb) X(zbs) X(zcb) X(zicbom) X(zicboz) X(zicond) X(sstc) X(svinval) X(zfa)
+#define EXTENSIONS(X)                                                                                        \
+    X(zba)                                                                                                   \
+    X(zbb) X(zbs) X(zcb) X(zicbom) X(zicbop) X(zicboz) X(zicond) X(zihintpause) X(sstc) X(svinval) X(zfa)
 enum extension {
 #define EXTENSION(name) EXTENSION_INDEX_##name,
     EXTENSIONS(EXTENSION)
