@@ -80,15 +80,14 @@ class Desk:
         with self._lock:
             if job.share.quick:
                 self.precedence.hold(job)
-                if self._brisk is not None and not self.writer_runs():
+                if self.precedence.is_contended(job.submitted) and not self.writer_runs():
                     job.lent = threading.Lock()
                     job.lent.acquire()
             self.planner.add(job)
-        if job.lent is not None:
-            return self._lend(job, job.lent)
-        if not self._wake():
+        brisk = job.holds and self._brisk is not None  # it will take the job next
+        if not (brisk or self._wake()):
             self._preempt(Priority.ADVANCE)
-        return False
+        return job.lent is not None and self._lend(job, job.lent)
 
     def _lend(self, job: Job, ended: threading.Lock) -> bool:
         self.outbox.lend()
@@ -213,7 +212,8 @@ class Desk:
     def park(self, worker: Worker) -> None:
         """Sleep until somebody calls `_wake`, unless something came in just now."""
         self._parked.append(worker)
-        if self._inbox or self.stopping or (self._brisk is None and self._has_pick()):
+        writers = self._urgent or self.planner.lengths()[Priority.ADVANCE]
+        if self.stopping or writers or (self._brisk is None and self._has_pick()):
             try:
                 self._parked.remove(worker)
             except ValueError:  # somebody woke us already
@@ -253,12 +253,12 @@ class Desk:
             return True
         if self.precedence.only_writers(self.clock.now() if now is None else now):
             return bool(self.planner.lengths()[Priority.ADVANCE])
-        return bool(self.planner.runnable)
+        return self.has_work()
 
     def _end_hold(self, job: Job) -> None:
         """Under the lock."""
         if self.precedence.end(job):
             if self.outbox:
                 self.outbox.call_for_delivery()
-            if self._brisk is None and self.planner.runnable:
+            if self._brisk is None and self.has_work():
                 self._wake()

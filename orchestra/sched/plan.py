@@ -70,9 +70,9 @@ class Share:
         "cpu_seconds",
         "cycles_per_second",
         "flows",
+        "late",
         "name",
         "quick",
-        "seconds",
         "weight",
     )
 
@@ -82,15 +82,19 @@ class Share:
         self.name = name
         self.weight = weight
         self.cycles_per_second = FIRST_CYCLES_PER_SECOND
-        self.cpu_seconds = self.seconds = LONG_SECONDS  # moving averages of a slice's
+        self.cpu_seconds = LONG_SECONDS  # moving average of a slice's
+        self.late = 0.5  # moving average: how many slices were longer than LONG_SECONDS
         self.brief = self.quick = False
         self.flows = tuple(Flow(self) for _ in Priority)
 
     def note(self, cpu_seconds: float, seconds: float) -> None:
-        """Learn from a slice whether the next one will be brief: in CPU, and not waiting long."""
+        """Learn from a slice whether the next one will be brief: in CPU, and not waiting long.
+
+        Most of the last ones decide: one that the host delayed says little about the next.
+        """
         self.cpu_seconds += (cpu_seconds - self.cpu_seconds) / 8
-        self.seconds += (seconds - self.seconds) / 8
-        self.quick = self.seconds < LONG_SECONDS
+        self.late += ((seconds >= LONG_SECONDS) - self.late) / 8
+        self.quick = self.late < 0.5
         self.brief = self.quick and self.cpu_seconds < BRIEF_SECONDS
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from orchestra.sched.plan import Priority
@@ -20,7 +21,8 @@ class Precedence:
 
     def __init__(self) -> None:
         self.held = 0  # writers that need the interpreter
-        self._last = 0.0  # when somebody else was picked
+        self._last = 0.0  # when somebody else was picked, or might have been
+        self._met = -math.inf  # when an inspect was
         self._passes = 0
 
     def hold(self, job: Job) -> None:
@@ -37,6 +39,10 @@ class Precedence:
         self.held -= 1
         return not self.held
 
+    def is_contended(self, now: float) -> bool:
+        """Whether there are inspects about: at work, or being told to their callers."""
+        return now - self._met < PATIENCE_SECONDS
+
     def only_writers(self, now: float) -> bool:
         """Whether nobody else is to be picked now."""
         if not self.held or self._passes:
@@ -49,5 +55,5 @@ class Precedence:
     def picked(self, job: Job, now: float) -> None:
         """Note who was picked."""
         if job.priority is not Priority.ADVANCE:
-            self._last = now
+            self._last = self._met = now
             self._passes -= bool(self._passes)

@@ -79,7 +79,7 @@ def test_every_job_is_told_once_when_it_has_ended(workers):
 
 def test_brief_jobs_are_told_in_batches():
     share = Share()
-    share.brief, share.cpu_seconds, share.seconds = True, 0.0, 0.0
+    share.brief, share.cpu_seconds, share.late = True, 0.0, 0.0
     office = Office()
     for n in range(10 * BATCH):
         office.desk.submit(run_job([Halt(n)], share))
@@ -106,7 +106,7 @@ def test_a_job_is_told_at_once_when_a_long_slice_comes_next():
 
 def test_a_long_job_among_brief_ones_does_not_hold_them_up():
     share = Share()
-    share.brief, share.cpu_seconds, share.seconds = True, 0.0, 0.0
+    share.brief, share.cpu_seconds, share.late = True, 0.0, 0.0
     long = run_job(FOREVER, share, pace="host", cycles_per_second=1e6)
     with Office(2) as office:
         office.desk.submit(long)
@@ -392,3 +392,21 @@ def test_answers_wait_while_a_writer_is_at_work_but_not_for_ever():
     clock.advance(PATIENCE_SECONDS)
     desk.outbox.deliver()
     assert told == [asked]
+
+
+def test_a_worker_sleeps_while_what_came_in_has_to_make_way():
+    desk, first = desk_of(1)
+    desk.submit(run_job([Halt()]))
+    assert desk.take(first) is not None
+    held = writer(lambda: True)
+    desk.hold(held)
+    desk.submit(run_job([Halt()]))
+    assert desk.take(first) is None
+    sleeper = threading.Thread(target=desk.park, args=(first,))
+    sleeper.start()
+    sleeper.join(0.05)
+    assert sleeper.is_alive()
+    desk.release(held)  # wakes it
+    sleeper.join(10)
+    assert not sleeper.is_alive()
+    assert desk.take(first) is not None
