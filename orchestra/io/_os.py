@@ -27,6 +27,7 @@ __all__ = [
     "call_guarded",
     "check_pid",
     "copy_guarded",
+    "create_entry",
     "end_draft",
     "exists",
     "install_handler",
@@ -210,6 +211,15 @@ def open_entry(folder: int, name: str, *, writable: bool) -> tuple[int, FileFact
     """Open what is there, but no symlink (OSError ELOOP); its descriptor, and what it is."""
     file = ffi.new("struct io_file *")
     fd = _check(lib.io_open(folder, _bytes(name), writable, file), name)
+    return fd, _facts(file)
+
+
+def create_entry(folder: int, name: str, mode: int) -> tuple[int, FileFacts]:
+    """Make a new, empty file (OSError EEXIST); its descriptor, for both, and what it is."""
+    file = ffi.new("struct io_file *")
+    fd = lib.io_create(folder, _bytes(name), mode, file)
+    if fd < 0:
+        _check(fd, name)
     return fd, _facts(file)
 
 

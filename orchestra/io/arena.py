@@ -5,15 +5,17 @@ from __future__ import annotations
 import bisect
 import os
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from orchestra.errors import MachineClosed
 
 from . import fault
-from ._os import GROW_FUNCTION, Chunk, NativeArena, check_pid
-from .entry import identity_of
+from ._os import GROW_FUNCTION, Chunk, FileFacts, NativeArena, check_pid
+from .entry import AT_CWD, create_file, facts_of
 
 __all__ = ["Arena", "Chunk"]
+
+READ_ONLY: Final = 0o444
 
 
 class Arena:
@@ -29,15 +31,16 @@ class Arena:
     def __init__(
         self,
         fd: int = -1,
-        path: Path | None = None,
+        path: str | None = None,
+        facts: FileFacts | None = None,
         first_offset: int = 0,
         anonymous_bytes: int = 0,
     ) -> None:
-        self.path, self.first_offset = path, first_offset
+        self._path, self.first_offset = path, first_offset
         self._fd, self._pid, self._owner = fd, os.getpid(), 0
         if path is not None:
-            device, inode = identity_of(fd)[:2]
-            self._owner = fault.register(fault.Backing(str(path), device, inode, True, fd))
+            facts = facts or facts_of(fd)
+            self._owner = fault.register(fault.Backing(path, facts.device, facts.inode, True, fd))
         self._native: NativeArena | None = NativeArena(
             fd, first_offset, self._owner, anonymous_bytes
         )
@@ -49,19 +52,32 @@ class Arena:
 
     @classmethod
     def on_file(
-        cls, path: Path | str, *, first_offset: int = 4096, anonymous_bytes: int = 0
+        cls,
+        path: Path | str,
+        *,
+        folder: int = AT_CWD,
+        first_offset: int = 4096,
+        anonymous_bytes: int = 0,
     ) -> Arena:
         """Make a new file (or raise FileExistsError) with its storage from `first_offset` on.
 
-        At most the first `anonymous_bytes` of it stay in memory until `fill_file`.
+        `folder` is the descriptor of the folder it is in, if that is open. At most the first
+        `anonymous_bytes` of it stay in memory until `fill_file`.
         """
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+        path = os.fspath(path)
+        name = path if folder == AT_CWD else path.rpartition("/")[2]
+        fd, facts = create_file(folder, name, path)
         try:
-            return cls(fd, Path(path), first_offset, anonymous_bytes)
+            return cls(fd, path, facts, first_offset, anonymous_bytes)
         except BaseException:
             os.close(fd)
-            Path(path).unlink()
+            os.unlink(path)
             raise
+
+    @property
+    def path(self) -> Path | None:
+        """One of the names its file has had, the one that it keeps; None for memory."""
+        return None if self._path is None else Path(self._path)
 
     @property
     def context(self) -> int:
@@ -108,7 +124,7 @@ class Arena:
         try:
             native.reserve(length)
         except OSError as error:
-            error.filename = None if self.path is None else str(self.path)
+            error.filename = self._path
             raise
 
     def fill_file(self) -> None:
@@ -118,12 +134,13 @@ class Arena:
     def finish(self, length: int, header: bytes, tail: bytes) -> None:
         """Put `tail` behind the first `length` bytes of storage, `header` in front, and end there.
 
-        It grows no more, and must not be touched behind `length`. When it fails (OSError: a full
-        disk) it is as before.
+        It grows no more, its file is read-only for others, and it must not be touched behind
+        `length`. When it fails (OSError: a full disk) it is as before.
         """
         self.write_file(self.first_offset + length, tail)
         self.write_file(0, header)
         self._open().finish(self.first_offset + length + len(tail))
+        os.fchmod(self._fd, facts_of(self._fd).mode & READ_ONLY)
 
     def resume(self) -> None:
         """Take `finish` back, whether or not it came to its end: the storage grows again."""
@@ -131,7 +148,7 @@ class Arena:
 
     def call(self, path: str) -> None:
         """Say which of its names the file keeps, for errors."""
-        self.path = Path(path)
+        self._path = path
         fault.rename(self._owner, path)
 
     def fileno(self) -> int:
@@ -172,7 +189,7 @@ class Arena:
 
     def _open(self) -> NativeArena:
         if self._native is None:
-            raise MachineClosed(f"the arena {self.path or 'in memory'} is closed")
+            raise MachineClosed(f"the arena {self._path or 'in memory'} is closed")
         if self._fd >= 0:
             check_pid(self._pid)
         return self._native
@@ -188,6 +205,6 @@ class Arena:
             self.close()
 
     def __repr__(self) -> str:
-        what = "anonymous" if self.path is None else repr(str(self.path))
+        what = "anonymous" if self._path is None else repr(self._path)
         state = "closed" if self._native is None else f"{self._native.length} bytes"
         return f"<Arena {what} {state}>"

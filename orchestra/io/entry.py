@@ -12,6 +12,7 @@ from orchestra.errors import BadImage
 
 from ._os import (
     FileFacts,
+    create_entry,
     exists,
     link_new,
     open_entry,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FileFacts",
     "Identity",
+    "create_file",
     "exists",
     "facts_of",
     "identity_of",
@@ -36,6 +38,7 @@ __all__ = [
     "put_in_place",
     "read_file",
     "read_head",
+    "replace",
     "write_new",
 ]
 
@@ -80,6 +83,15 @@ def open_file(
         raise _translated(error, path) from None
     _check_regular(fd, facts, path)
     return fd, facts
+
+
+def create_file(folder: int, name: str, path: str) -> tuple[int, FileFacts]:
+    """Make the empty file `name` in an open folder, open for both; or FileExistsError."""
+    try:
+        return create_entry(folder, name, 0o666)
+    except OSError as error:
+        error.filename = path
+        raise
 
 
 def open_and_read(folder: int, name: str, path: str, length: int) -> tuple[int, FileFacts, bytes]:

@@ -14,7 +14,7 @@ from orchestra.io.lock import wait_lock
 from orchestra.io.sparse import allocated_bytes, write_at
 
 from .merged import Merged, delta_parts
-from .record import Record, read_record, replace_record
+from .record import Record, encode_record, read_record, replace_record
 from .torn import settle_torn, sweep
 from .view import view_of_folder
 
@@ -74,7 +74,7 @@ def _merge(directory: Path, fd: int, record: Record) -> tuple[Record, int]:
         view.release()
     folder.sync(directory)
     compacted = msgspec.structs.replace(record, deltas=(path.name,))
-    replace_record(fd, compacted, durable=True)
+    replace_record(fd, encode_record(compacted), durable=True)
     return compacted, len(numbers)
 
 

@@ -110,13 +110,13 @@ def encode_record(record: Record) -> bytes:
     return seal(msgspec.json.encode(tree))
 
 
-def replace_record(folder: int, record: Record, *, durable: bool = False) -> None:
-    """Put a record into an open folder in one step, in the place of the one there.
+def replace_record(folder: int, text: bytes, *, durable: bool = False) -> None:
+    """Put an encoded record into an open folder in one step, in the place of the one there.
 
     `durable` syncs it before, and the folder after that.
     """
     temporary = temporary_name(NAME)
-    entry.write_new(folder, temporary, (encode_record(record),))
+    entry.write_new(folder, temporary, (text,))
     entry.put_in_place(folder, temporary, NAME, durable=durable)
 
 

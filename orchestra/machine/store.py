@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from array import array
 from contextlib import suppress
 from pathlib import Path
@@ -132,7 +131,9 @@ class Store:
             view = self._view
             assert view.folder is not None
             assert view.record is not None
-            self._use_top(core, Top(view.folder, view.record.id, [], self._reserve))
+            self._use_top(
+                core, Top(view.folder, view.locks[0].fileno(), view.record.id, self._reserve)
+            )
         assert self._top is not None
         self._top.reserve()
         self.ready = True
@@ -212,15 +213,13 @@ class Store:
         if self._record is not view.record or names != view.record.deltas:
             if durable:  # also what was sealed before
                 sync_tree(Path(view.folder))
-            if self._top is not None:
-                self._top.note(durable=durable)
             nothing_new = self._told and parts[-1].identity in {part.identity for part in before}
             if not (nothing_new and self._link_record(fd, reproducible, durable=durable)):
                 images = [image.file for image in self._images]
                 record = self._next_record(
-                    *(core, secrets.token_hex(16), images, parts), reproducible=reproducible
+                    *(core, os.urandom(16).hex(), images, parts), reproducible=reproducible
                 )
-                replace_record(fd, record, durable=durable)
+                self._put_record(record, fd, durable=durable)
             for name in old:
                 if name not in names:
                     with suppress(FileNotFoundError):
@@ -233,6 +232,14 @@ class Store:
             sync(fd)
             sync(Path(os.path.dirname(view.folder) or "/"))
 
+    def _put_record(self, record: Record, fd: int, *, durable: bool) -> None:
+        text, top = encode_record(record), self._top
+        if top is not None:
+            if not durable and top.settle(text, NAME, record.parent):
+                return
+            top.note(durable=durable)
+        replace_record(fd, text, durable=durable)
+
     def _at_home(self) -> dict[str, Part]:
         """Give the deltas in the machine's own folder, by name."""
         return {part.name: part for part in (*parts_of(self._view), *self._sealed)}
@@ -242,6 +249,8 @@ class Store:
         record, temporary = self._record, temporary_name(NAME)
         if record is None or record.reproducible != reproducible:
             return False
+        if self._top is not None:
+            self._top.note(durable=durable)
         try:
             identity = link_new(f"{self._published}/{NAME}", fd, temporary)
         except OSError:

@@ -11,17 +11,21 @@ import json
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from orchestra.errors import BadImage
 from orchestra.io.arena import Arena
-from orchestra.io.entry import AT_CWD, exists, read_head
+from orchestra.io.entry import AT_CWD, exists, read_head, replace
 from orchestra.io.folder import sync, temporary_name
 from orchestra.io.reflink import cannot_link
 
 from ._core import PAGE_BYTES
+from .record import MAX_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["TOP", "Note", "Published", "Top", "read_note"]
 
@@ -41,9 +45,11 @@ class Note(msgspec.Struct):
     """What the first page of a top says: which record it goes on from, and the last snapshots.
 
     The `base` of one that says nothing, for its writer died early, is "". `folder` is where it was.
+    One that is a record already (see Top.settle) goes on from its `parent`.
     """
 
-    base: str = ""
+    base: str | None = ""
+    parent: str | msgspec.UnsetType | None = msgspec.UNSET
     published: list[Published] = []
     folder: str = ""
 
@@ -55,17 +61,27 @@ class Top:
     """
 
     def __init__(
-        self, folder: str, base: str, published: list[Published], reserve: int, name: str = TOP
+        self,
+        folder: str,
+        home: int,
+        base: str,
+        reserve: int,
+        *,
+        name: str = TOP,
+        published: Sequence[Published] = (),
     ) -> None:
         self.path = f"{folder}/{name}"
+        self._home = home  # the folder's descriptor
         self.arena = Arena.on_file(
-            *(self.path,),
+            self.path,
+            folder=home,
             first_offset=PAGE_BYTES,
             anonymous_bytes=0 if reserve else ANONYMOUS_BYTES,
         )
         self._fd = self.arena.fileno()
+        self._is_blank = True  # nothing was ever written to its file
         self._is_durable = False  # its name
-        self._note = Note(base, published, folder)
+        self._note = Note(base, published=list(published), folder=folder)
         self._reserve, self._reserved = reserve, False
 
     @property
@@ -82,7 +98,8 @@ class Top:
         """Write what there is to know; until then, who finds the top knows no more than that."""
         note = _encode(self._note)
         if len(note) >= PAGE_BYTES:  # of paths that are that long, only the newest
-            note = _encode(Note(self._note.base, self.published[-1:], self._note.folder))
+            note = _encode(msgspec.structs.replace(self._note, published=self.published[-1:]))
+        self._is_blank = False
         if len(note) < PAGE_BYTES:
             os.pwrite(self._fd, note + b"\0", 0)
         if durable:
@@ -105,7 +122,11 @@ class Top:
         """
         note, place = self._note, f"{self._note.folder}/{delta}"
         name = temporary_name(TOP)
-        after = Top(note.folder, note.base, note.published, self._reserve, name)
+        after = Top(
+            *(note.folder, self._home, note.base or "", self._reserve),
+            name=name,
+            published=note.published,
+        )
         try:
             if note.published:
                 after.note(durable=durable)
@@ -145,6 +166,21 @@ class Top:
         self.arena.resume()
         self.note(durable=False)
 
+    def settle(self, record: bytes, name: str, parent: str | None) -> bool:
+        """Make its file the folder's record, called `name`, in the place of the one there.
+
+        That spares the file system a file. Only where nothing is in it nor had to be, so that what
+        a killed process leaves says as much as a blank top; False where that is not so.
+        """
+        if not self._is_blank or self._reserve or parent != self._note.base:
+            return False
+        if self.arena.spilled:
+            return False
+        self._is_blank = False
+        self.arena.write_file(0, record)
+        replace(self._home, TOP, name)
+        return True
+
     def close(self) -> None:
         """Take the file away; the arena lives on as long as something points into it."""
         with suppress(FileNotFoundError):
@@ -169,8 +205,10 @@ def read_note(folder: str, fd: int | None) -> Note | None:
     if fd is not None and not exists(fd, TOP):  # as nearly always
         return None
     try:
-        page = read_head(*((AT_CWD, path) if fd is None else (fd, TOP)), path, PAGE_BYTES)
-        note = msgspec.convert(json.loads(page.split(b"\0")[0]), Note)
+        head = read_head(*((AT_CWD, path) if fd is None else (fd, TOP)), path, MAX_BYTES)
+        note = msgspec.convert(json.loads(head.split(b"\0")[0]), Note)
+        if note.parent is not msgspec.UNSET:
+            return Note(note.parent)
     except FileNotFoundError:
         return None
     except (BadImage, msgspec.MsgspecError, OSError, ValueError, RecursionError):

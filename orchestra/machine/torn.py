@@ -18,7 +18,7 @@ from orchestra.io.reflink import cannot_link, clone_file
 
 from ._core import PAGE_BYTES
 from .layout import plan_layout
-from .record import read_record, replace_record
+from .record import encode_record, read_record, replace_record
 from .top import TOP, read_note
 
 if TYPE_CHECKING:
@@ -131,5 +131,5 @@ def _adopt(folder: str, fd: int, record: Record, snapshot: Published) -> Record:
             if not cannot_link(error):
                 raise
             clone_file(source, target, 0o444)
-    replace_record(fd, newer)
+    replace_record(fd, encode_record(newer))
     return newer

@@ -248,14 +248,16 @@ def test_a_seal_that_fails_at_any_step_changes_nothing(step, tmp_path, monkeypat
         assert again.digest() == expected
 
 
-def test_a_record_that_cannot_be_put_in_place_leaves_nothing_behind(tmp_path, monkeypatch):
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_record_that_cannot_be_put_in_place_leaves_nothing_behind(durable, tmp_path, monkeypatch):
     ready_ledger(tmp_path / "app").close()
     machine = Machine.open(tmp_path / "app", storage="backing")
     machine.advance(b"mint alice 1")
     with monkeypatch.context() as patch:
-        patch.setattr("orchestra.io.entry.replace", failing_once(errno.EIO, "os.nice"))
+        where = "orchestra.io.entry.replace" if durable else "orchestra.machine.top.replace"
+        patch.setattr(where, failing_once(errno.EIO, where))
         with pytest.raises(OSError, match=os.strerror(errno.EIO)):
-            machine.close()
+            machine.close(durable=durable)
     assert not list((tmp_path / "app").glob(".*"))
     machine.close()
     verify_folder(tmp_path / "app")

@@ -49,6 +49,34 @@ def test_without_snapshots_it_goes_back_to_what_it_was(app):
     assert alice(app) == 0
 
 
+@pytest.mark.parametrize("padding", [0, 5000], ids=["small", "longer than a page"])
+def test_a_top_that_is_a_record_tells_on_which_side_of_the_exchange_its_writer_died(app, padding):
+    record, wide = app / "machine.json", b"{" + b" " * padding
+    before = record.read_bytes()
+    with Machine.open(app, storage="backing") as machine:
+        machine.advance(b"mint alice 7")
+    after = record.read_bytes()
+    (app / "top").write_bytes(before.replace(b"{", wide, 1))
+    assert alice(app) == alice(app, storage="backing") == 7
+    assert not (app / "top").exists()
+    record.write_bytes(before)
+    (app / "top").write_bytes(after.replace(b"{", wide, 1))
+    with pytest.raises(MachineTorn, match="its own, sealed at cycle"):
+        Machine.open(app)
+    assert alice(app, storage="backing", torn="discard") == 0
+
+
+def test_a_closed_machine_has_a_record_that_others_can_read_as_before(app):
+    mode = (app / "machine.json").stat().st_mode
+    with Machine.open(app, storage="backing") as machine:
+        machine.advance(b"mint alice 7")
+    assert (app / "machine.json").stat().st_mode == mode
+    assert sorted(path.name for path in app.iterdir() if path.suffix != ".delta") == [
+        *sorted(path.name for path in app.glob("*.img")),
+        "machine.json",
+    ]
+
+
 def test_it_names_the_last_snapshot_and_goes_back_to_it(app, tmp_path):
     killed(app, 3)
     with pytest.raises(MachineTorn, match=rf"the snapshot {app}-2, at cycle \d+"):

@@ -46,6 +46,21 @@ int io_open(int folder, const char *name, int writable, struct io_file *file) {
     return fd;
 }
 
+/* A new, empty file, open for reading and writing. */
+int io_create(int folder, const char *name, uint32_t mode, struct io_file *file) {
+    int fd = openat(folder, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, (mode_t)mode);
+    struct stat status;
+    if (fd < 0) return -errno;
+    if (fstat(fd, &status) != 0) {
+        int error = errno;
+        unlinkat(folder, name, 0);
+        close(fd);
+        return -error;
+    }
+    say_file(&status, file);
+    return fd;
+}
+
 /* Does what io_open does, and reads the first bytes of a file: as many as it has, up to `room`. */
 int io_open_head(int folder, const char *name, struct io_file *file, char *head, uint64_t room,
                  int64_t *got) {

@@ -68,6 +68,7 @@ uint64_t io_arena_length(const struct io_arena *arena);
 uint64_t io_arena_chunks(const struct io_arena *arena, struct io_chunk *chunks, uint64_t room);
 
 int io_open(int folder, const char *name, int writable, struct io_file *file);
+int io_create(int folder, const char *name, uint32_t mode, struct io_file *file);
 int io_open_head(int folder, const char *name, struct io_file *file, char *head, uint64_t room, int64_t *got);
 int io_exists(int folder, const char *name);
 int io_lock(const char *path, int exclusive, struct io_file *file);
