@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ __all__ = [
     "FileFacts",
     "Guard",
     "NativeArena",
+    "NativeLayer",
     "NativeMap",
     "begin_draft",
     "call_guarded",
@@ -34,6 +36,7 @@ __all__ = [
     "link_new",
     "lock_now",
     "map_executable",
+    "map_layers",
     "open_entry",
     "open_head",
     "path_of",
@@ -280,24 +283,76 @@ def punch(fd: int, offset: int, length: int) -> bool:
 class NativeMap:
     """A mapping of a file; `address` is that of the byte at the offset asked for."""
 
-    __slots__ = ("_map",)
+    __slots__ = ("_length", "_slot", "address")
 
-    def __init__(self, fd: int, offset: int, length: int, mode: str, owner: int) -> None:
-        self._map = ffi.new("struct io_map *", {"slot": -1})
-        _check(lib.io_map_file(self._map, fd, offset, length, MODES[mode], owner))
+    def __init__(self, address: int, length: int, slot: int) -> None:
+        self.address, self._length, self._slot = address, length, slot
 
-    @property
-    def address(self) -> int:
-        """0 once unmapped."""
-        return int(self._map.address)
+    @classmethod
+    def of_file(cls, fd: int, offset: int, length: int, mode: str, owner: int) -> NativeMap:
+        """Map a part of an open file."""
+        made = ffi.new("struct io_map *")
+        _check(lib.io_map_file(made, fd, offset, length, MODES[mode], owner))
+        return cls(made.address, length, made.slot)
 
     def unmap(self) -> None:
-        """Give the addresses back; twice is fine."""
-        lib.io_unmap(self._map)
+        """Give the addresses back, once."""
+        lib.io_unmap_at(self.address, self._length, self._slot)
 
     def forget(self) -> None:
         """Strike it from the registry only: the kernel unmapped it at the fork."""
-        lib.io_map_forget(self._map)
+        lib.io_region_remove(self._slot)
+
+
+class NativeLayer(NamedTuple):
+    """A file as map_layers found it: open where `fd` is not -1, mapped where there is a `map`."""
+
+    facts: FileFacts
+    map: NativeMap | None
+    head: memoryview
+    fd: int
+    error: int  # what openat(2) or mmap(2) said, or 0
+
+
+NOTHING: Final = memoryview(b"")
+_LAYER: Final = struct.Struct("@4QqI4xQqqii")
+assert _LAYER.size == ffi.sizeof("struct io_layer")
+
+
+def map_layers(
+    folder: int,
+    images: dict[str, int],
+    others: Sequence[str],
+    owner: int,
+    *,
+    head_bytes: int,
+    check: int,
+    context: int,
+) -> list[NativeLayer]:
+    """Open, look at and map files of an open folder, up to the first that cannot be.
+
+    Images have the length that goes with their name, in bytes; of the others the first
+    `head_bytes` are read, and `check` says at that address with this context whether to map them.
+    Owners are numbered from `owner` on.
+    """
+    names = [*images, *others]
+    count = len(names)
+    layers = ffi.new("struct io_layer[]", count)
+    heads = bytearray(head_bytes * len(others))
+    view = memoryview(heads)
+    done = lib.io_map_layers(
+        *(folder, _bytes("\0".join(names)), list(images.values()), len(images), count, owner),
+        *(ffi.from_buffer("char[]", heads), head_bytes, check, context, layers),
+    )
+    found, start = [], -head_bytes * len(images)
+    for fields in _LAYER.iter_unpack(ffi.buffer(layers, done * _LAYER.size)):
+        address, slot, got, fd, error = fields[6:]
+        facts = FileFacts._make(fields[:6])
+        mapped = NativeMap(address, facts.length, slot) if address else None
+        head = view[start : start + got] if got > 0 else NOTHING
+        found.append(NativeLayer(facts, mapped, head, fd, -error))
+        start += head_bytes
+    return found
 
 
 class NativeArena:

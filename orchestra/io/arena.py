@@ -40,7 +40,8 @@ class Arena:
         self._fd, self._pid, self._owner = fd, os.getpid(), 0
         if path is not None:
             facts = facts or facts_of(fd)
-            self._owner = fault.register(fault.Backing(path, facts.device, facts.inode, True, fd))
+            self._owner = fault.new_owner()
+            fault.register(self._owner, fault.Backing(path, facts.device, facts.inode, True, fd))
         self._native: NativeArena | None = NativeArena(
             fd, first_offset, self._owner, anonymous_bytes
         )

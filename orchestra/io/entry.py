@@ -80,8 +80,8 @@ def open_file(
     try:
         fd, facts = open_entry(folder, name, writable=writable)
     except OSError as error:
-        raise _translated(error, path) from None
-    _check_regular(fd, facts, path)
+        raise translated(error, path) from None
+    _refuse_irregular(fd, facts, path)
     return fd, facts
 
 
@@ -99,12 +99,13 @@ def open_and_read(folder: int, name: str, path: str, length: int) -> tuple[int, 
     try:
         fd, facts, head = open_head(folder, name, length)
     except OSError as error:
-        raise _translated(error, path) from None
-    _check_regular(fd, facts, path)
+        raise translated(error, path) from None
+    _refuse_irregular(fd, facts, path)
     return fd, facts, head
 
 
-def _translated(error: OSError, path: str) -> Exception:
+def translated(error: OSError, path: str) -> Exception:
+    """Say what opening a file of a folder was refused for."""
     if error.errno == errno.ELOOP:
         return BadImage(path, "type", "a symlink", "a regular file in this folder")
     if error.errno in _NO_FILE:
@@ -113,10 +114,18 @@ def _translated(error: OSError, path: str) -> Exception:
     return error
 
 
-def _check_regular(fd: int, facts: FileFacts, path: str) -> None:
-    if facts.mode & 0o170000 != stat.S_IFREG:
+def irregular(facts: FileFacts, path: str) -> BadImage | None:
+    """Say so when something is no regular file."""
+    if facts.mode & 0o170000 == stat.S_IFREG:
+        return None
+    return BadImage(path, "type", stat.filemode(facts.mode), "a regular file in this folder")
+
+
+def _refuse_irregular(fd: int, facts: FileFacts, path: str) -> None:
+    error = irregular(facts, path)
+    if error is not None:
         os.close(fd)
-        raise BadImage(path, "type", stat.filemode(facts.mode), "a regular file in this folder")
+        raise error
 
 
 def read_file(folder: int, name: str, path: str, most_bytes: int) -> bytes:

@@ -42,11 +42,14 @@ _numbers = itertools.count(1)
 _backings: dict[int, Backing] = {}
 
 
-def register(backing: Backing) -> int:
-    """Make `backing` known and return the owner number under which C knows its addresses."""
-    owner = next(_numbers)
+def new_owner() -> int:
+    """Give a number under which C may know addresses; the 2**32 from it on are nobody else's."""
+    return next(_numbers) << 32
+
+
+def register(owner: int, backing: Backing) -> None:
+    """Say what is behind the addresses of an owner."""
     _backings[owner] = backing
-    return owner
 
 
 def forget(owner: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Final, Literal, Self, TypeAlias
 
 from orchestra.errors import BackingFault, BadImage, MachineClosed
 
@@ -14,16 +14,17 @@ from ._os import Fault, FileFacts, NativeMap, check_pid, copy_guarded, path_of
 from .entry import AT_CWD, facts_of, open_file
 from .sparse import PAGE, data_segments
 
-__all__ = ["Mapping", "Mode", "map_entry", "map_file"]
+__all__ = ["Mapping", "Mode", "map_file", "map_open", "segments_of"]
 
 FILES_KNOWN: Final = 256
-_segments: Final[dict[FileFacts, tuple[tuple[int, int], ...]]] = {}  # of files as they were then
+Segments: TypeAlias = tuple[tuple[int, int], ...]  # (start, end) of what is no hole
+_segments: Final[dict[FileFacts, Segments]] = {}  # of files as they were then
 
 Mode = Literal["read", "private", "shared"]
 
 
 class Mapping:
-    """Mapped bytes of a file, until closed; made by map_file.
+    """Mapped bytes of a file, until closed; made by map_file or map_layers.
 
     `address` is where the byte at `offset` of the file at `path` is, `length` the number of bytes.
     A shared mapping belongs to the process that made it: in a fork, MachineForked is raised.
@@ -31,30 +32,22 @@ class Mapping:
 
     def __init__(
         self,
-        fd: int,
         path: str,
         facts: FileFacts,
+        mapped: NativeMap,
+        owner: int,
         *,
         offset: int = 0,
         length: int,
         mode: Mode = "read",
-        holes: bool = True,
+        segments: Segments | None = None,
     ) -> None:
         self._path, self.offset, self.length, self.mode = path, offset, length, mode
-        self.facts = facts
-        sparse = holes and mode == "read" and facts.allocated < facts.length
-        self._segments = _segments_of(fd, facts) if sparse else None
-        self._pid = os.getpid()
-        self._map: NativeMap | None = None
-        self._owner = fault.register(
-            fault.Backing(path, facts.device, facts.inode, mode == "shared", -1)
-        )
-        try:
-            self._map = NativeMap(fd, offset, length, mode, self._owner)
-        except OSError as error:
-            fault.forget(self._owner)
-            error.filename = path
-            raise
+        self.facts, self._segments = facts, segments
+        self._map: NativeMap | None = mapped
+        self._pid = os.getpid() if mode == "shared" else 0
+        self._owner = owner
+        fault.register(owner, fault.Backing(path, facts.device, facts.inode, mode == "shared", -1))
 
     @property
     def path(self) -> Path:
@@ -144,7 +137,7 @@ class Mapping:
         return f"<Mapping {self.mode} {self._path!r} {self.offset:#x}..{end:#x}>"
 
 
-def _segments_of(fd: int, facts: FileFacts) -> tuple[tuple[int, int], ...]:
+def segments_of(fd: int, facts: FileFacts) -> Segments:
     """List where a file has data; asking takes long where a file system looks at every page."""
     found = _segments.get(facts)
     if found is None:
@@ -176,29 +169,8 @@ def map_file(
         if not stat.S_ISREG(facts.mode):
             raise BadImage(path, "type", stat.filemode(facts.mode), "a regular file")
         return _map(file, path, facts, offset, length, mode, expected_length)
-    return map_entry(
-        AT_CWD,
-        os.fspath(file),
-        os.fspath(file),
-        offset=offset,
-        length=length,
-        mode=mode,
-        expected_length=expected_length,
-    )
-
-
-def map_entry(
-    folder: int,
-    name: str,
-    path: str,
-    *,
-    offset: int = 0,
-    length: int | None = None,
-    mode: Mode = "read",
-    expected_length: int | None = None,
-) -> Mapping:
-    """Do map_file with a file of an open folder, whose path is only for errors."""
-    fd, facts = open_file(folder, name, path, writable=mode == "shared")
+    path = os.fspath(file)
+    fd, facts = open_file(AT_CWD, path, path, writable=mode == "shared")
     try:
         return _map(fd, path, facts, offset, length, mode, expected_length)
     finally:
@@ -220,4 +192,29 @@ def _map(
     wanted = max(size - offset, 1) if length is None else length
     if size < offset + wanted or wanted == 0:
         raise BadImage(path, "length", size, f"at least {offset + max(wanted, 1)} bytes")
-    return Mapping(fd, path, facts, offset=offset, length=wanted, mode=mode)
+    sparse = mode == "read" and facts.allocated < facts.length
+    segments = segments_of(fd, facts) if sparse else None
+    return map_open(fd, path, facts, offset=offset, length=wanted, mode=mode, segments=segments)
+
+
+def map_open(
+    fd: int,
+    path: str,
+    facts: FileFacts,
+    *,
+    offset: int = 0,
+    length: int | None = None,
+    mode: Mode = "read",
+    segments: Segments | None = None,
+) -> Mapping:
+    """Map an open file, without asking anything."""
+    length = facts.length if length is None else length
+    owner = fault.new_owner()
+    try:
+        mapped = NativeMap.of_file(fd, offset, length, mode, owner)
+    except OSError as error:
+        error.filename = path
+        raise
+    return Mapping(
+        *(path, facts, mapped, owner), offset=offset, length=length, mode=mode, segments=segments
+    )

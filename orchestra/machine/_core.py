@@ -141,6 +141,7 @@ def _register_numbers() -> dict[str, int]:
 
 
 REGISTERS = _register_numbers()
+_new_room = ffi.new_allocator(should_clear_after_alloc=False)
 
 _FUNCTIONS = {
     name: int(ffi.cast("uintptr_t", ffi.addressof(lib, name)))
@@ -154,6 +155,7 @@ _FUNCTIONS = {
         "machine_rollback",
         "machine_collect_pages",
         "machine_gather_pages",
+        "machine_gather_delta",
     )
 }
 _RUN, _SERVE = _FUNCTIONS["machine_run"], _FUNCTIONS["machine_serve"]
@@ -186,16 +188,115 @@ def _need(pointer: Any) -> Any:
     return pointer
 
 
-def check_index(entries: array[int], bounds: Sequence[int]) -> tuple[int | None, int]:
-    """Return the first entry of an index that is in no range of pages, and the number of slots.
+def _words(numbers: Sequence[int]) -> Any:
+    """Give 64-bit numbers to C: where they are, if they are an array."""
+    return ffi.from_buffer("uint64_t[]", numbers) if isinstance(numbers, array) else numbers
 
-    `bounds` are the first page and the end of each range, in turn.
+
+def first_outside(entries: array[int], bounds: Sequence[int]) -> int | None:
+    """Return the first entry of an index that is in no range of pages; see DeltaLook."""
+    count, slots = len(entries), ffi.new("uint64_t *")
+    bad = lib.index_check(_words(entries), count, _words(bounds), len(bounds) // 2, slots)
+    return None if bad == count else entries[bad]
+
+
+FLAWS = (  # as machine.h has them
+    *("", "short", "magic", "version", "own sum", "units", "sums", "length", "known sum"),
+    *("state", "index", "slots"),
+)
+
+
+class DeltaLooks:
+    """What is wrong with some deltas, by their first pages, which io.map_layers gives to `check`.
+
+    `bounds` are the first page and the end of each range of memory, in turn.
     """
-    slots = ffi.new("uint64_t *")
-    count = len(entries)
-    numbers = ffi.from_buffer("uint64_t[]", entries) if count else ffi.NULL
-    bad = lib.index_check(numbers, count, bounds, len(bounds) // 2, slots)
-    return (None if bad == count else entries[bad]), int(slots[0])
+
+    check: int = int(ffi.cast("uintptr_t", ffi.addressof(lib, "delta_open_one")))
+
+    def __init__(self, count: int, bounds: Sequence[int]) -> None:
+        self._looks = ffi.new("delta_look[]", count)
+        self._bounds = ffi.from_buffer("uint64_t[]", array("Q", bounds))
+        self._call = ffi.new("delta_looks *", (self._looks, self._bounds, len(bounds) // 2))
+        self.context = int(ffi.cast("uintptr_t", self._call))
+
+    def __getitem__(self, number: int) -> DeltaLook:
+        """Tell of one of them."""
+        return DeltaLook(self, self._looks + number)
+
+    def check_known(self, look: Any, known: bytes) -> None:
+        """Verify state and index of one in whose first page they do not stand."""
+        lib.delta_check(look, known, self._bounds, self._call.ranges)
+
+
+class DeltaLook:
+    """What is wrong with one delta, and its state."""
+
+    __slots__ = ("_all", "_look")
+
+    def __init__(self, looks: DeltaLooks, look: Any) -> None:
+        self._all, self._look = looks, look
+
+    def check(self, known: bytes) -> None:
+        """Verify state and index, which do not stand in the first page (`fits`)."""
+        self._all.check_known(self._look, known)
+
+    @property
+    def flaw(self) -> str:
+        """What is wrong; empty when nothing is."""
+        return FLAWS[self._look.flaw]
+
+    @property
+    def found(self) -> int:
+        """Say what was found instead of what the header says."""
+        return int(self._look.found)
+
+    @property
+    def state_field(self) -> str:
+        """Name the field of the state that is wrong, if that is what is."""
+        field = self._look.field
+        return "" if field == ffi.NULL else str(ffi.string(field).decode())
+
+    @property
+    def pointer(self) -> Any:
+        """Where its state is."""
+        return ffi.cast("uint8_t *", ffi.addressof(self._look, "state"))
+
+    @property
+    def cycle(self) -> int:
+        """The cycle that its state stands at."""
+        return int(self._look.header.cycle)
+
+    @property
+    def state(self) -> bytes:
+        """Its state, whole."""
+        return bytes(ffi.buffer(ffi.addressof(self._look, "state")))
+
+    @property
+    def fits(self) -> bool:
+        """Whether page 0 has all but the pages."""
+        return bool(self._look.fits)
+
+
+def delta_head(
+    pages: Sequence[int], slots: int, state: bytes, sums: bytes | None
+) -> tuple[bytes, bytes]:
+    """Make page 0 of a delta, and what stands behind the last slot when it does not fit there."""
+    page = bytearray(PAGE_BYTES)
+    rest = _new_room("uint8_t[]", STATE_BYTES + 8 * len(pages) + 4 * slots)
+    index = pages if isinstance(pages, array) else array("Q", pages)
+    length = lib.delta_head(
+        ffi.from_buffer("state *", state),
+        *(_words(index), len(index), slots),
+        ffi.NULL if sums is None else ffi.from_buffer("uint32_t[]", sums),
+        *(ffi.from_buffer("uint8_t[]", page), rest),
+    )
+    return bytes(page), ffi.buffer(rest, length)[:]
+
+
+def checksum(data: bytes) -> int:
+    """Make the CRC-32C of some bytes."""
+    return int(lib.checksum(data, len(data)))
 
 
 class Board:
@@ -255,17 +356,6 @@ class Board:
             lib.board_release(self.pointer)
 
 
-def state_flaw(state: bytes) -> str | None:
-    """Name the field of a stored state that no machine could have; None when it is sound."""
-    flaw = lib.state_flaw(ffi.from_buffer("state *", state))
-    return None if flaw == ffi.NULL else ffi.string(flaw).decode()
-
-
-def state_used(state: bytes) -> int:
-    """Say how many bytes a state has before the zeros at its end."""
-    return int(lib.state_used(ffi.from_buffer("state *", state)))
-
-
 def page_checksums(data: bytes | bytearray | memoryview, *, by_hand: bool = False) -> bytes:
     """Make the CRC-32C of each page of some that are one after the other, 4 bytes a page.
 
@@ -289,10 +379,11 @@ class Layer:
         self.pointer = pointer
 
     @classmethod
-    def build(cls, board: Board, parent: Layer | None, state: bytes) -> Layer:
+    def build(cls, board: Board, parent: Layer | None, state: bytes | DeltaLook) -> Layer:
         """Start a layer on `parent` that holds `state`."""
         below = ffi.NULL if parent is None else parent.pointer
-        return cls(_need(lib.layer_new(board.pointer, below, state)))
+        source = state.pointer if isinstance(state, DeltaLook) else state
+        return cls(_need(lib.layer_new(board.pointer, below, source)))
 
     def add_pages(self, pages: Sequence[int] | memoryview, host: int) -> None:
         """Put pages into it: page number n of the list is at host + 4096 n (see ZERO_PAGE)."""
@@ -665,6 +756,26 @@ class Core:
         if call.written < len(data):
             del data[call.written :]
         return index, data
+
+    def gather_delta(self, pages: Iterable[int]) -> tuple[array[int], Sequence[bytearray]]:
+        """Make a delta of these pages and the state: its index, and the parts of its file."""
+        index, page = array("Q", pages), bytearray(PAGE_BYTES)
+        count = len(index)
+        data, rest = bytearray(count * PAGE_BYTES), bytearray(STATE_BYTES + 12 * count)
+        views = [ffi.from_buffer("uint8_t[]", part) for part in (data, page, rest)]
+        call = ffi.new("gather_call *")
+        call.machine, call.count = self.pointer, count
+        call.pages = ffi.from_buffer("uint64_t[]", index)
+        call.bytes, call.page, call.rest = views
+        sums = _new_room("uint32_t[]", count)
+        call.sums = sums
+        self._call("machine_gather_delta", call)
+        for view in views:
+            ffi.release(view)
+        if call.written < len(data):
+            del data[call.written :]
+        del rest[call.rest_length :]
+        return index, (page, data, rest)
 
     def slots(self) -> list[int]:
         """List the page in every slot of the machine's own arena; DEAD_SLOT where superseded."""

@@ -12,76 +12,55 @@ rest          state           registers, CSRs and devices, without the zeros at 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import struct
-import sys
 from array import array
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from orchestra.errors import BackingFault, BadImage
-from orchestra.io.entry import Identity, open_and_read, write_new
-from orchestra.io.mapping import Mapping
+from orchestra.io.entry import Identity, write_new
+from orchestra.io.layers import LayerFile, map_layers
 
 from ._core import (
     DEAD_SLOT,
     PAGE_BYTES,
     STATE_BYTES,
     ZERO_PAGE,
-    check_index,
+    DeltaLook,
+    DeltaLooks,
+    checksum,
+    delta_head,
+    first_outside,
     page_checksums,
-    state_cycle,
-    state_flaw,
-    state_used,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from orchestra.io.mapping import Mapping
+
 __all__ = [
+    "HEADER",
     "Delta",
     "checksum_page",
-    "delta_tail",
+    "delta_head",
+    "delta_of",
     "open_delta",
     "survey_file",
     "write_delta",
 ]
 
-MAGIC = b"orchdlt\n"
-VERSION = 4
-HEADER = struct.Struct("<8sIIQQQQQQ16s16s16s")
-DIGEST_BYTES = 16
+MAGIC: Final = b"orchdlt\n"
+VERSION = 5
+HEADER = struct.Struct("<8sIIQQQQQQIIII")
 CHECKSUM_BYTES = 4
 READ_PAGES = 256  # of a file at a time
 GLANCE_BYTES = 1 << 20  # of an index that is read at once
+MEMORY = "pages of the machine's memory"
 ZEROS = bytes(PAGE_BYTES)
 ZERO_CHECKSUM = page_checksums(ZEROS)
-
-
-def _digest(data: bytes | memoryview) -> bytes:
-    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
-
-
-def delta_tail(
-    pages: Sequence[int], slots: int, state: bytes, checksums: bytes = b""
-) -> tuple[bytes, bytes]:
-    """Give page 0, and what stands behind the last slot when it does not fit there.
-
-    `checksums` are those of page_checksums or survey_file; without, the pages have none.
-    """
-    stored = state[: state_used(state)]
-    known = stored + _index_bytes(pages)
-    rest = known + checksums
-    fits = HEADER.size + len(rest) <= PAGE_BYTES
-    head = HEADER.pack(
-        *(MAGIC, VERSION, PAGE_BYTES, len(pages), slots),
-        *(HEADER.size if fits else PAGE_BYTES * (1 + slots), len(stored)),
-        *(state_cycle(state), len(checksums), _digest(known), _digest(checksums), b""),
-    )[:-DIGEST_BYTES]
-    first = head + _digest(head) + (rest if fits else b"")
-    return first.ljust(PAGE_BYTES, b"\0"), b"" if fits else rest
 
 
 def checksum_page(page: bytes | memoryview) -> int:
@@ -110,13 +89,6 @@ def survey_file(fd: int, slots: int) -> tuple[bytes, list[int]]:
     return b"".join(parts), zeros
 
 
-def _index_bytes(pages: Sequence[int]) -> bytes:
-    index = array("Q", pages)
-    if index.itemsize != 8 or sys.byteorder != "little":
-        return struct.pack(f"<{len(pages)}Q", *pages)
-    return index.tobytes()
-
-
 def write_delta(
     folder: int, name: str, pages: Sequence[int], data: bytes | bytearray, state: bytes
 ) -> Identity:
@@ -125,21 +97,21 @@ def write_delta(
     `folder` is the descriptor of the folder it goes to. Returns the file's identity.
     """
     slots = len(data) // PAGE_BYTES
-    header, tail = delta_tail(pages, slots, state, page_checksums(data))
+    header, tail = delta_head(pages, slots, state, page_checksums(data))
     return write_new(folder, name, (header, data, tail), 0o444)
 
 
 @dataclass(slots=True)
 class Delta:
-    """A verified delta: its index as the core takes it, its state, and its mapped pages."""
+    """A verified delta: its index as the core takes it, and its mapped pages."""
 
     name: str
     mapping: Mapping
     index: array[int]
-    state: bytes
+    look: DeltaLook
     header_end: int  # of what page 0 says; zeros follow
     checksum_place: range
-    checksum_digest: bytes
+    checksums_sum: int
 
     @property
     def path(self) -> Path:
@@ -149,10 +121,16 @@ class Delta:
     def read_checksums(self) -> Sequence[int] | None:
         """Read and verify the page checksums, one for each slot; None when it has none."""
         raw = self.mapping.read(self.checksum_place.start, len(self.checksum_place))
-        if _digest(raw) != self.checksum_digest:
-            expected = self.checksum_digest.hex()
-            raise BadImage(self.path, "checksum of page checksums", _digest(raw).hex(), expected)
+        found = checksum(raw)
+        if found != self.checksums_sum:
+            expected = f"{self.checksums_sum:08x}"
+            raise BadImage(self.path, "checksum of page checksums", f"{found:08x}", expected)
         return struct.unpack(f"<{len(raw) // CHECKSUM_BYTES}I", raw) if raw else None
+
+    @property
+    def state(self) -> bytes:
+        """The state it holds."""
+        return self.look.state
 
     @property
     def pages(self) -> list[int]:
@@ -166,109 +144,103 @@ class Delta:
 
 
 def open_delta(folder: int, name: str, path: str, bounds: Sequence[int]) -> Delta:
-    """Map a delta of an open folder and verify all of it but the pages.
+    """Map a delta of an open folder; see delta_of."""
+    looks = DeltaLooks(1, bounds)
+    where = path.removesuffix(name)
+    (layer,) = map_layers(
+        *(folder, where, {}, (name,)),
+        head_bytes=PAGE_BYTES,
+        check=looks.check,
+        context=looks.context,
+    )
+    try:
+        return delta_of(layer, name, looks[0], bounds)
+    except BaseException:
+        layer.close()
+        raise
+
+
+def delta_of(layer: LayerFile, name: str, look: DeltaLook, bounds: Sequence[int]) -> Delta:
+    """Make a delta of a file that was mapped and looked at; all of it is verified but the pages.
 
     `bounds` are the first valid page number and the end of each range of memory, in turn. Raises
     BadImage naming the file and the field, and BackingFault.
     """
-    try:
-        fd, facts, page = open_and_read(folder, name, path, PAGE_BYTES)
-    except FileNotFoundError as error:
-        raise BadImage(path, "file", error.strerror, "a file in the machine's folder") from error
-    except OSError as error:
-        raise BackingFault(path, 0, os.strerror(error.errno or 0).lower()) from error
-    try:
-        head = _Head(path, facts.length, page)
-        known = head.rest[: head.known_bytes] or _read_known(fd, path, head, bounds)
-        state, index = head.split(known, bounds)
-        mapping = Mapping(fd, path, facts, length=facts.length, holes=False)
-    finally:
-        os.close(fd)
-    place = range(head.offset + head.known_bytes, head.offset + head.rest_bytes)
-    return Delta(name, mapping, index, state, head.end, place, head.checksum_digest)
+    path = layer.path
+    if layer.error is not None:
+        raise _unopened(layer.error, path)
+    if look.flaw:
+        raise _flaw(layer, look)
+    header = HEADER.unpack_from(layer.head)
+    _, _, _, entries, _, offset, state_bytes, _, sums_bytes, _, sums_sum, *_ = header
+    known_bytes = state_bytes + 8 * entries
+    mapping, known = layer.mapping, memoryview(b"")
+    if mapping is not None:
+        known, end = layer.head[offset:], offset + known_bytes + sums_bytes
+    else:
+        read = _read_known(layer, offset, state_bytes, entries, bounds)
+        known, end = memoryview(read), HEADER.size
+        look.check(read)
+        if look.flaw:
+            raise _flaw(layer, look)
+        mapping = layer.map()
+    start = offset + known_bytes
+    index = array("Q", bytes(known[state_bytes:known_bytes]))
+    place = range(start, start + sums_bytes)
+    return Delta(name, mapping, index, look, end, place, sums_sum)
 
 
-def _read_known(fd: int, path: str, head: _Head, bounds: Sequence[int]) -> bytes:
+def _unopened(error: Exception, path: str) -> Exception:
+    if isinstance(error, FileNotFoundError):
+        return BadImage(path, "file", error.strerror, "a file in the machine's folder")
+    if isinstance(error, OSError):
+        return BackingFault(path, 0, os.strerror(error.errno or 0).lower())
+    return error
+
+
+def _read_known(
+    layer: LayerFile, offset: int, state_bytes: int, entries: int, bounds: Sequence[int]
+) -> bytes:
     """Read state and index; one that claims terabytes, and is a hole, is refused where it is."""
-    parts = [_read(fd, path, head.offset, head.state_bytes)]
-    end = head.offset + head.known_bytes
-    for start in range(head.offset + head.state_bytes, end, GLANCE_BYTES):
+    fd, path = layer.fd, layer.path
+    parts = [_read(fd, path, offset, state_bytes)]
+    end = offset + state_bytes + 8 * entries
+    for start in range(offset + state_bytes, end, GLANCE_BYTES):
         parts.append(_read(fd, path, start, min(GLANCE_BYTES, end - start)))
-        head.check_pages(_index_of(parts[-1]), bounds)
+        bad = first_outside(array("Q", parts[-1]), bounds)
+        if bad is not None:
+            raise BadImage(path, "index", f"page {bad & ~ZERO_PAGE:#x}", MEMORY)
     return b"".join(parts)
 
 
-def _index_of(raw: bytes) -> array[int]:
-    index = array("Q", raw[: len(raw) & -8])
-    if sys.byteorder != "little":
-        index.byteswap()
-    return index
-
-
 def _read(fd: int, path: str, offset: int, length: int) -> bytes:
+    """Read so many bytes: zeros where the file has become shorter."""
     try:
-        return os.pread(fd, length, offset)
+        return os.pread(fd, length, offset).ljust(length, b"\0")
     except OSError as error:
         raise BackingFault(path, offset, os.strerror(error.errno or 0).lower()) from error
 
 
-class _Head:
-    """What page 0 of a delta says, verified against the length of the file."""
-
-    def __init__(self, path: str, length: int, page: bytes) -> None:
-        if length < PAGE_BYTES:
-            raise BadImage(path, "length", length, f"at least {PAGE_BYTES} bytes")
-        header = page[: HEADER.size].ljust(HEADER.size, b"\0")
-        magic, version, page_bytes, entries, slots, offset, state_bytes, *more = HEADER.unpack(
-            header
-        )
-        cycle, sums_bytes, *sums = more
-        if magic != MAGIC:
-            raise BadImage(path, "magic", magic, repr(MAGIC))
-        if version != VERSION:
-            raise BadImage(path, "version", version, f"{VERSION}, what this orchestra reads")
-        if _digest(header[:-DIGEST_BYTES]) != sums[2]:
-            raise BadImage(path, "header checksum", sums[2].hex(), "the checksum of the header")
-        if page_bytes != PAGE_BYTES or state_bytes > STATE_BYTES:
-            expected = f"{PAGE_BYTES}, and at most {STATE_BYTES}"
-            raise BadImage(path, "page and state bytes", (page_bytes, state_bytes), expected)
-        if sums_bytes not in (0, CHECKSUM_BYTES * slots):
-            expected = f"0 or {CHECKSUM_BYTES * slots} bytes"
-            raise BadImage(path, "page checksums", sums_bytes, expected)
-        end, rest_bytes = PAGE_BYTES * (1 + slots), state_bytes + 8 * entries + sums_bytes
-        fits = HEADER.size + rest_bytes <= PAGE_BYTES
-        wanted = end if fits else end + rest_bytes
-        if offset != (HEADER.size if fits else end) or length != wanted:
-            raise BadImage(path, "length", length, f"{wanted} bytes")
-        self.path, self.offset, self.rest_bytes = path, offset, rest_bytes
-        self.state_bytes, self.known_bytes = state_bytes, state_bytes + 8 * entries
-        self.rest = page[HEADER.size : HEADER.size + rest_bytes] if fits else b""
-        self.end = HEADER.size + len(self.rest)
-        self.slots, self.cycle, self.checksum_digest = slots, cycle, sums[1]
-        self._known_digest = sums[0]
-
-    def split(self, known: bytes, bounds: Sequence[int]) -> tuple[bytes, array[int]]:
-        """Verify state and index."""
-        if _digest(known) != self._known_digest:
-            found, expected = _digest(known).hex(), self._known_digest.hex()
-            raise self._flaw("checksum of state and index", found, expected)
-        state = known[: self.state_bytes].ljust(STATE_BYTES, b"\0")
-        if (flaw := state_flaw(state)) or state_cycle(state) != self.cycle:
-            raise self._flaw("state", flaw or "cycle", "what a machine can be in")
-        index = _index_of(known[self.state_bytes :])
-        stored = self.check_pages(index, bounds)
-        if stored != self.slots:
-            expected = f"{self.slots}, what the header says"
-            raise self._flaw("index", f"{stored} pages", expected)
-        return state, index
-
-    def check_pages(self, index: array[int], bounds: Sequence[int]) -> int:
-        """Refuse pages outside memory; returns how many have a slot."""
-        bad, stored = check_index(index, bounds)
-        if bad is not None:
-            found = f"page {bad & ~ZERO_PAGE:#x}"
-            raise self._flaw("index", found, "pages of the machine's memory")
-        return stored
-
-    def _flaw(self, field: str, found: object, expected: str) -> BadImage:
-        return BadImage(self.path, field, found, expected)
+def _flaw(layer: LayerFile, look: DeltaLook) -> BadImage:
+    """Say what is wrong with a delta."""
+    path, length = layer.path, layer.facts.length
+    header = HEADER.unpack(bytes(layer.head[: HEADER.size]).ljust(HEADER.size, b"\0"))
+    magic, version, page_bytes, entries, slots, _, state_bytes, _, sums_bytes = header[:9]
+    rest = state_bytes + 8 * entries + sums_bytes
+    tail = 0 if HEADER.size + rest <= PAGE_BYTES else rest
+    units = f"{PAGE_BYTES}, and at most {STATE_BYTES} in words of 8"
+    known = "checksum of state and index"
+    field, found, expected = {
+        "short": ("length", length, f"at least {PAGE_BYTES} bytes"),
+        "magic": ("magic", magic, repr(MAGIC)),
+        "version": ("version", version, f"{VERSION}, what this orchestra reads"),
+        "own sum": ("header checksum", f"{header[-1]:08x}", "the checksum of the header"),
+        "units": ("page and state bytes", (page_bytes, state_bytes), units),
+        "sums": ("page checksums", sums_bytes, f"0 or {CHECKSUM_BYTES * slots} bytes"),
+        "length": ("length", length, f"{PAGE_BYTES * (1 + slots) + tail} bytes"),
+        "known sum": (known, f"{look.found:08x}", f"{header[9]:08x}"),
+        "state": ("state", look.state_field, "what a machine can be in"),
+        "index": ("index", f"page {look.found & ~ZERO_PAGE:#x}", MEMORY),
+        "slots": ("index", f"{look.found} pages", f"{slots}, what the header says"),
+    }[look.flaw]
+    return BadImage(path, field, found, expected)

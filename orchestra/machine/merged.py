@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from orchestra.errors import BadImage
 
 from ._core import DEAD_SLOT, PAGE_BYTES, ZERO_PAGE, Core
-from .delta import checksum_page, delta_tail
+from .delta import checksum_page, delta_head
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -92,6 +92,6 @@ def delta_parts(pages: Iterable[Page], state: bytes) -> Iterator[tuple[int, byte
         checksums.append(page.checksum)
         yield PAGE_BYTES * len(checksums), page.data
     sums = struct.pack(f"<{len(checksums)}I", *checksums)
-    header, tail = delta_tail(entries, len(checksums), state, sums)
+    header, tail = delta_head(entries, len(checksums), state, sums)
     yield PAGE_BYTES * (1 + len(checksums)), tail
     yield 0, header

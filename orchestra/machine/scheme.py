@@ -20,6 +20,7 @@ class Scheme(NamedTuple):
     layout: Layout
     board: Board  # without extents
     bounds: tuple[int, ...]  # of memory, as page numbers; see open_delta
+    places: tuple[tuple[int, int, bool], ...]  # start, end and whether it is shared, of memory
 
 
 @lru_cache(maxsize=64)
@@ -27,7 +28,8 @@ def scheme_of(config: MachineConfig, tohost: int | None, fromhost: int | None) -
     """Lay out a machine; its board is to be copied."""
     layout = plan_layout(config)
     pages = [bound // PAGE_BYTES for item in layout.memory for bound in (item.start, item.end)]
-    return Scheme(layout, _bare_board(config, layout, tohost, fromhost), tuple(pages))
+    places = tuple((item.start, item.end, item.shared) for item in layout.memory)
+    return Scheme(layout, _bare_board(config, layout, tohost, fromhost), tuple(pages), places)
 
 
 def _bare_board(

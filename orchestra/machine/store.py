@@ -24,7 +24,7 @@ from orchestra.io.sparse import punch_hole
 
 from ._core import DEAD_SLOT, PAGE_BYTES, ZERO_PAGE
 from .create import image_file, record_of_plan
-from .delta import delta_tail, survey_file, write_delta
+from .delta import delta_head, survey_file
 from .lineage import Image, Methods, Part, absorb, link_parts, next_name, parts_of
 from .record import NAME, ImageFile, Record, encode_record, replace_record
 from .top import Published, Top
@@ -296,9 +296,9 @@ class Store:
                 self._kept = (*self._kept, part.arena)
         if not changed and not lost:
             return parts, 0
-        index, data = core.gather(sorted(wanted))
+        index, file = core.gather_delta(sorted(wanted))
         name = next_name(self._parts)
-        identity = write_delta(folder, name, index, data, state)
+        identity = write_new(folder, name, file, 0o444)
         return [*parts, Part(path, name, identity, index)], len(index)
 
     # a top that has grown into its file
@@ -325,7 +325,7 @@ class Store:
                 entries[slot] = DEAD_SLOT
         for first, count in _runs(zeros):
             punch_hole(arena.fileno(), PAGE_BYTES * (1 + first), PAGE_BYTES * count)
-        header, tail = delta_tail(entries, slots, core.state, checksums)
+        header, tail = delta_head(entries, slots, core.state, checksums)
         name = next_name(self._parts)
         after = self._top.become(name, slots * PAGE_BYTES, header, tail, durable=durable)
         core.mark_stored()

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from orchestra.errors import BadImage
 from orchestra.io.folder import child, remove
-from orchestra.io.mapping import Mapping, map_entry, map_file
+from orchestra.io.layers import map_layers
+from orchestra.io.mapping import Mapping, map_file
 
 from ._core import (
     PAGE_BYTES,
     SHARED_EXTENT,
     Board,
+    DeltaLooks,
     Layer,
-    state_cycle,
 )
-from .delta import Delta, open_delta
+from .delta import Delta, delta_of
 from .flat import Flat, map_flat
 from .layout import DTB_START, Layout, Range
 from .record import NAME, Extent, ImageFile, Record, read_record
@@ -29,6 +30,7 @@ from .torn import settle_torn
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from orchestra.io.layers import LayerFile
     from orchestra.io.lock import Lock
 
     from .config import MachineConfig
@@ -201,54 +203,61 @@ def view_of_folder(
 
     `in_place` says that stores to shared drives go to their files; else the files stay as they are.
     """
-    mappings: list[Mapping] = []
+    if not record.deltas:
+        raise _flaw(folder, "deltas", [], "at least one")
+    scheme = scheme_of(record.config, record.tohost, record.fromhost)
+    board = Board.like(scheme.board)
+    looks = DeltaLooks(len(record.deltas), scheme.bounds)
+    images = [image for image in record.images if image.length and not image.shared]
+    layers = map_layers(
+        *(fd, f"{folder}/", {image.file: image.length for image in images}, record.deltas),
+        head_bytes=PAGE_BYTES,
+        check=looks.check,
+        context=looks.context,
+    )
     flats: list[Flat] = []
+    drives: list[Mapping] = []
     try:
-        scheme = scheme_of(record.config, record.tohost, record.fromhost)
-        board = Board.like(scheme.board)
-        files = _map_images(folder, fd, record, scheme.layout, mappings, flats, in_place=in_place)
-        _place_images(board, folder, record, scheme.layout, files)
-        deltas = _open_deltas(folder, fd, record, scheme.bounds, mappings)
+        files = {
+            image.file: (_image_of(layers[number], image), False)
+            for number, image in enumerate(images)
+        }
+        if len(images) < len(record.images):
+            _map_drives(folder, record, scheme.layout, flats, drives, files, in_place=in_place)
+        _place_images(board, folder, record, scheme.places, files)
+        deltas, layer = _stack(board, record, layers[len(images) :], looks, scheme.bounds)
     except BaseException:
-        _close(mappings, [flat.lock for flat in flats])
+        for opened in layers:
+            opened.close()
+        _close(drives, [flat.lock for flat in flats])
         raise
-    layer = None
-    for delta in deltas:
-        layer = Layer.build(board, layer, delta.state)
-        layer.add_pages(delta.index, delta.first_page)
-    assert layer is not None
-    layer.set_stored()
-    locks = [*locks, *(flat.lock for flat in flats)]
+    mappings = [opened.map() for opened in layers] + drives
     return View(
-        *(record.config, scheme.layout, board, layer, mappings, locks, deltas, record, folder),
+        *(record.config, scheme.layout, board, layer, mappings),
+        *([*locks, *(flat.lock for flat in flats)], deltas, record, folder),
         flats=flats,
     )
 
 
-def _map_images(
+def _map_drives(
     folder: str,
-    fd: int,
     record: Record,
     layout: Layout,
-    mappings: list[Mapping],
     flats: list[Flat],
+    drives: list[Mapping],
+    files: dict[str, tuple[Mapping, bool]],
     *,
     in_place: bool,
-) -> dict[str, tuple[Mapping, bool]]:
-    files: dict[str, tuple[Mapping, bool]] = {}
+) -> None:
     for image in record.images:
-        if not image.length:
+        if not image.length or not image.shared:
             continue
-        if image.shared:
-            drive = _drive_of(folder, image, record, layout)
-            place = child(folder, image.file)
-            flat, mapping = map_flat(place, image.file, drive, image.length, ours=in_place)
-            flats.append(flat)
-        else:
-            mapping = _map_image(folder, fd, image)
-        mappings.append(mapping)
-        files[image.file] = mapping, image.shared
-    return files
+        drive = _drive_of(folder, image, record, layout)
+        place = child(folder, image.file)
+        flat, mapping = map_flat(place, image.file, drive, image.length, ours=in_place)
+        flats.append(flat)
+        drives.append(mapping)
+        files[image.file] = mapping, True
 
 
 def _drive_of(folder: str, image: ImageFile, record: Record, layout: Layout) -> Range:
@@ -265,7 +274,7 @@ def _place_images(
     board: Board,
     folder: str,
     record: Record,
-    layout: Layout,
+    places: tuple[tuple[int, int, bool], ...],
     files: dict[str, tuple[Mapping, bool]],
 ) -> None:
     end = 0
@@ -273,49 +282,57 @@ def _place_images(
         file, offset, address, length = extent.file, extent.offset, extent.address, extent.length
         if file not in files:
             raise _flaw(folder, "extents.file", file, "one of its images")
-        mapping, shared = files[file]
+        mapping, is_shared = files[file]
         if address < end or (address | offset | length) % PAGE_BYTES:
             raise _flaw(folder, "extents.address", hex(address), "whole pages, ascending")
         if offset + length > -(-mapping.length // PAGE_BYTES) * PAGE_BYTES:
             raise _flaw(folder, "extents.length", length, f"a part of {file}")
         end = address + length
-        if not any(
-            item.start <= address and end <= item.end and item.shared == shared
-            for item in layout.memory
-        ):
+        for first, last, shared in places:
+            if first <= address and end <= last and shared == is_shared:
+                break
+        else:
             raise _flaw(folder, "extents.address", hex(address), "a place in memory")
         _add_extents(board, mapping, offset, address, length)
 
 
-def _map_image(folder: str, fd: int, image: ImageFile) -> Mapping:
-    path = f"{folder}/{image.file}"
-    try:
-        mapping = map_entry(fd, image.file, path, expected_length=image.length)
-    except FileNotFoundError as error:
+def _image_of(layer: LayerFile, image: ImageFile) -> Mapping:
+    path, facts = layer.path, layer.facts
+    if isinstance(layer.error, FileNotFoundError):
+        error = layer.error
         raise BadImage(path, "file", error.strerror, "a file in the machine's folder") from error
+    if layer.error is not None:
+        raise layer.error
+    if layer.mapping is None:
+        raise BadImage(path, "length", facts.length, f"{image.length} bytes")
     if image.link is not None:
         inode, modified_ns = image.link
-        if mapping.facts.inode == inode and mapping.facts.modified_ns != modified_ns:
-            found = mapping.facts.modified_ns
-            mapping.close()
+        if facts.inode == inode and facts.modified_ns != modified_ns:
             expected = f"{modified_ns}: it is a hard link to a file that was written to since"
-            raise BadImage(path, "time of last change", found, expected)
-    return mapping
+            raise BadImage(path, "time of last change", facts.modified_ns, expected)
+    return layer.mapping
 
 
-def _open_deltas(
-    folder: str, fd: int, record: Record, bounds: tuple[int, ...], mappings: list[Mapping]
-) -> list[Delta]:
-    if not record.deltas:
-        raise _flaw(folder, "deltas", [], "at least one")
-    deltas = []
-    for name in record.deltas:
-        delta = open_delta(fd, name, f"{folder}/{name}", bounds)
+def _stack(
+    board: Board,
+    record: Record,
+    files: Sequence[LayerFile],
+    looks: DeltaLooks,
+    bounds: Sequence[int],
+) -> tuple[list[Delta], Layer]:
+    """Verify the deltas, and put their pages over each other."""
+    deltas: list[Delta] = []
+    layer = None
+    for number, name in enumerate(record.deltas):
+        delta = delta_of(files[number], name, looks[number], bounds)
         deltas.append(delta)
-        mappings.append(delta.mapping)
-    if (cycle := state_cycle(deltas[-1].state)) != record.cycle:
-        raise BadImage(deltas[-1].path, "cycle", cycle, f"{record.cycle}, the record's")
-    return deltas
+        layer = Layer.build(board, layer, delta.look)
+        layer.add_pages(delta.index, delta.first_page)
+    assert layer is not None
+    if delta.look.cycle != record.cycle:
+        raise BadImage(delta.path, "cycle", delta.look.cycle, f"{record.cycle}, the record's")
+    layer.set_stored()
+    return deltas, layer
 
 
 def _flaw(folder: str, field_name: str, found: object, expected: str) -> BadImage:

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from orchestra.errors import BadImage
 from orchestra.machine import Machine
-from orchestra.machine._core import DEAD_SLOT, PAGE_BYTES, ZERO_PAGE, page_checksums, state_used
+from orchestra.machine._core import (
+    DEAD_SLOT,
+    PAGE_BYTES,
+    ZERO_PAGE,
+    delta_head,
+    page_checksums,
+)
+from orchestra.machine.delta import HEADER
 from orchestra.machine.lineage import DEEPEST, Part, absorb, next_name
 from orchestra.machine.record import read_record
 from tests.guests import ready_ledger
@@ -135,5 +142,7 @@ def test_checksums_are_crc_32c_with_and_without_the_instruction():
 def test_a_state_is_stored_without_the_zeros_at_its_end(last):
     state = bytearray(4096)
     state[last] = 1
-    assert state_used(bytes(state)) == (last // 8 + 1) * 8
-    assert state_used(bytes(4096)) == 0
+    page, _ = delta_head([], 0, bytes(state), None)
+    assert HEADER.unpack_from(page)[6] == (last // 8 + 1) * 8
+    page, _ = delta_head([], 0, bytes(4096), None)
+    assert HEADER.unpack_from(page)[6] == 0

@@ -13,9 +13,9 @@ from orchestra.errors import BadImage, MachineLocked
 from orchestra.io.entry import AT_CWD
 from orchestra.io.sparse import create_sparse
 from orchestra.machine import Drive, Machine
-from orchestra.machine._core import DEAD_SLOT, ZERO_PAGE
+from orchestra.machine._core import DEAD_SLOT, ZERO_PAGE, checksum
 from orchestra.machine.content import image_digest
-from orchestra.machine.delta import delta_tail, open_delta, write_delta
+from orchestra.machine.delta import HEADER, delta_head, open_delta, write_delta
 from orchestra.machine.merkle import Tree, root_of
 from orchestra.machine.record import NAME, encode_record, read_record
 from orchestra.machine.verify import verify_folder
@@ -346,7 +346,7 @@ def test_slots_that_are_superseded_or_zeros_are_not_compared(tmp_path, copy):
 def test_a_delta_without_page_checksums_opens_and_is_said_to_have_none(copy):
     path, state = newest(copy), state_of(copy)
     path.unlink()
-    header, tail = delta_tail([0x80000], 1, state)
+    header, tail = delta_head([0x80000], 1, state, None)
     path.write_bytes(header + b"a" * 4096 + tail)
     change_record(copy, root=None)
     report = verify_folder(copy)
@@ -365,8 +365,12 @@ def test_a_page_twice_in_an_index_is_refused(copy):
 
 def test_checksums_of_another_length_are_refused(copy):
     path, state = newest(copy), state_of(copy)
-    header, tail = delta_tail([0x80000], 1, state, struct.pack("<2I", 1, 2))
-    path.write_bytes(header + bytes(4096) + tail)
+    header, tail = delta_head([0x80000], 1, state, struct.pack("<I", 1))
+    fields = [*HEADER.unpack(header[: HEADER.size])]
+    fields[8] += 4
+    head = HEADER.pack(*fields)[:-4]
+    head += checksum(head).to_bytes(4, "little")
+    path.write_bytes(head + header[len(head) :] + bytes(4096) + tail)
     assert flaw_of(copy).field == "page checksums"
     with pytest.raises(BadImage, match="page checksums"):
         Machine.open(copy)

@@ -43,8 +43,7 @@ int io_guarded(uintptr_t function, uintptr_t argument, struct io_fault *fault);
 void io_copy(void *argument);
 
 int io_map_file(struct io_map *map, int fd, uint64_t offset, uint64_t length, int mode, uint64_t owner);
-void io_unmap(struct io_map *map);
-void io_map_forget(struct io_map *map);
+void io_region_remove(int64_t slot);
 
 struct io_executable {
     uintptr_t notes;
@@ -80,3 +79,17 @@ int io_draft(const char *path);
 int io_draft_end(int fd, const char *path, const char *target);
 int io_replace(int folder, const char *source, const char *target);
 int io_punch(int fd, uint64_t offset, uint64_t length);
+
+struct io_layer {
+    struct io_file file;
+    uint64_t address; // 0: not mapped
+    int64_t slot;
+    int64_t got;   // bytes of its head
+    int32_t fd;    // stays open for who asked, else -1
+    int32_t error; // -errno
+};
+
+int io_map_layers(int folder, const char *names, const uint64_t *lengths, int images, int count,
+                  uint64_t owner, char *heads, uint64_t head_bytes, uintptr_t check, uintptr_t context,
+                  struct io_layer *layers);
+void io_unmap_at(uintptr_t address, uint64_t length, int64_t slot);

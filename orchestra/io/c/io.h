@@ -52,6 +52,7 @@ struct io_map {
 
 int io_map_file(struct io_map *map, int fd, uint64_t offset, uint64_t length, int mode, uint64_t owner);
 void io_unmap(struct io_map *map);
+void io_unmap_at(uintptr_t address, uint64_t length, int64_t slot);
 void io_map_forget(struct io_map *map);
 
 // executable.c
@@ -110,5 +111,25 @@ int io_draft(const char *path);
 int io_draft_end(int fd, const char *path, const char *target);
 int io_replace(int folder, const char *source, const char *target);
 int io_punch(int fd, uint64_t offset, uint64_t length);
+
+// layers.c: files of a folder that memory is made of.
+
+struct io_layer {
+    struct io_file file;
+    uint64_t address; // 0: not mapped
+    int64_t slot;
+    int64_t got;   // bytes of its head
+    int32_t fd;    // stays open for who asked, else -1
+    int32_t error; // -errno
+};
+
+enum { IO_REFUSED, IO_SOUND, IO_UNDECIDED };
+
+/* Says of a file whether it is to be mapped, by its first bytes; what is undecided stays open. */
+typedef int (*io_check)(void *context, uint64_t number, const void *head, uint64_t got, uint64_t length);
+
+int io_map_layers(int folder, const char *names, const uint64_t *lengths, int images, int count,
+                  uint64_t owner, char *heads, uint64_t head_bytes, uintptr_t check, uintptr_t context,
+                  struct io_layer *layers);
 
 #endif

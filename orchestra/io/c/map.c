@@ -43,6 +43,10 @@ void io_unmap(struct io_map *map) {
     *map = (struct io_map){.slot = -1};
 }
 
+void io_unmap_at(uintptr_t address, uint64_t length, int64_t slot) {
+    io_unmap(&(struct io_map){.address = address, .length = length, .slot = slot});
+}
+
 /* For a forked child, where the kernel has taken the mapping and may have given its addresses away. */
 void io_map_forget(struct io_map *map) {
     io_region_remove(map->slot);

@@ -33,7 +33,7 @@ codecache *codecache_start(void *memory, uintptr_t writable, uintptr_t executabl
 layer *layer_new(board *b, layer *parent, const uint8_t *initial);
 bool layer_add_pages(layer *l, const uint64_t *pages, uintptr_t first_host, uint64_t count);
 void page_checksums(const uint8_t *pages, uint64_t count, uint32_t *sums, bool by_hand);
-uint32_t state_used(const state *s);
+uint32_t checksum(const uint8_t *bytes, uint64_t length);
 uint64_t index_check(const uint64_t *pages, uint64_t count, const uint64_t *bounds, uint64_t ranges,
                      uint64_t *slots);
 void layer_set_stored(layer *l);
@@ -42,7 +42,6 @@ layer *layer_hold(layer *l);
 void layer_release(layer *l);
 
 void state_reset(state *s, board *b, uint64_t pc, uint64_t device_tree);
-const char *state_flaw(const state *s);
 
 machine *machine_new(layer *base);
 void machine_free(machine *m);
@@ -148,8 +147,13 @@ typedef struct {
     uint64_t count;
     uint8_t *bytes;   // room for all of them
     uint64_t written; // out: bytes
+    uint32_t *sums; // room for their checksums; for a delta only, as the rest
+    uint8_t *page;  // zeros, where its first page goes
+    uint8_t *rest;  // room for what is behind the pages
+    uint64_t rest_length; // out
 } gather_call;
 void machine_gather_pages(gather_call *call);
+void machine_gather_delta(gather_call *call);
 uint64_t machine_unstored(machine *m, uint64_t *pages, uint64_t capacity);
 uint64_t machine_take_changed(machine *m, uint64_t *pages, uint64_t capacity);
 uint64_t machine_slots(machine *m, uint64_t *pages, uint64_t capacity);
@@ -166,6 +170,42 @@ void machine_interrupt(machine *m);
 void machine_clear_interrupt(machine *m);
 void machine_cool(machine *m);
 bool sanitized(void);
+
+typedef struct {
+    uint32_t version;
+    uint32_t page_bytes;
+    uint64_t entries;
+    uint64_t slots;
+    uint64_t offset;
+    uint64_t state_bytes;
+    uint64_t cycle;
+    uint64_t sums_bytes;
+    uint32_t known_sum;
+    uint32_t sums_sum;
+    uint32_t own_sum;
+    ...;
+} delta_header;
+
+typedef struct {
+    delta_header header;
+    state state;
+    uint64_t found;
+    const char *field;
+    uint32_t flaw;
+    bool fits;
+    ...;
+} delta_look;
+
+typedef struct {
+    delta_look *looks;
+    const uint64_t *bounds;
+    uint64_t ranges;
+} delta_looks;
+
+uint64_t delta_head(const state *s, const uint64_t *index, uint64_t entries, uint64_t slots,
+                    const uint32_t *sums, uint8_t *page, uint8_t *rest);
+int delta_open_one(delta_looks *looks, uint64_t number, const void *page, uint64_t got, uint64_t length);
+void delta_check(delta_look *look, const uint8_t *known, const uint64_t *bounds, uint64_t ranges);
 
 unsigned disassemble(board *b, uint32_t raw, uint64_t pc, char *out, unsigned capacity);
 const char *instruction_name(unsigned op);

@@ -751,8 +751,12 @@ typedef struct {
     machine *machine;
     uint64_t *pages; // out: bit 63 is set in those of zeros, which are left out
     uint64_t count;
-    uint8_t *bytes;   // room for all of them
-    uint64_t written; // out: bytes
+    uint8_t *bytes;       // room for all of them
+    uint64_t written;     // out: bytes
+    uint32_t *sums;       // room for their checksums; for a delta only, as the rest
+    uint8_t *page;        // zeros, where its first page goes
+    uint8_t *rest;        // room for what is behind the pages
+    uint64_t rest_length; // out
 } gather_call;
 
 void machine_run(run_call *call);
@@ -767,6 +771,7 @@ void machine_access(access_call *call);
 void machine_serve(serve_call *call);
 void machine_collect_pages(collect_call *call);
 void machine_gather_pages(gather_call *call);
+void machine_gather_delta(gather_call *call);
 uint64_t machine_unstored(machine *m, uint64_t *pages, uint64_t capacity);
 uint64_t machine_take_changed(machine *m, uint64_t *pages, uint64_t capacity);
 uint64_t machine_slots(machine *m, uint64_t *pages, uint64_t capacity);
@@ -799,6 +804,7 @@ void board_set_cache(board *b, codecache *cache);
 layer *layer_new(board *b, layer *parent, const uint8_t *initial);
 bool layer_add_pages(layer *l, const uint64_t *pages, uintptr_t first_host, uint64_t count);
 void page_checksums(const uint8_t *pages, uint64_t count, uint32_t *sums, bool by_hand);
+uint32_t checksum(const uint8_t *bytes, uint64_t length);
 uint32_t state_used(const state *s);
 uint64_t index_check(const uint64_t *pages, uint64_t count, const uint64_t *bounds, uint64_t ranges,
                      uint64_t *slots);
@@ -806,6 +812,60 @@ void layer_set_stored(layer *l);
 const state *layer_state(const layer *l);
 void state_reset(state *s, board *b, uint64_t pc, uint64_t device_tree);
 const char *state_flaw(const state *s);
+// delta.c: a layer's file, but for its pages
+
+typedef struct {
+    char magic[8];
+    uint32_t version;
+    uint32_t page_bytes;
+    uint64_t entries;     // of the index
+    uint64_t slots;       // pages that are stored
+    uint64_t offset;      // of state, index and page checksums, which follow each other
+    uint64_t state_bytes; // without the zeros at its end
+    uint64_t cycle;
+    uint64_t sums_bytes;
+    uint32_t known_sum; // of state and index
+    uint32_t sums_sum;  // of the page checksums
+    uint32_t unused;
+    uint32_t own_sum; // of all before it
+} delta_header;
+
+enum {
+    DELTA_SOUND,
+    DELTA_SHORT,
+    DELTA_MAGIC,
+    DELTA_VERSION,
+    DELTA_OWN_SUM,
+    DELTA_UNITS,
+    DELTA_SUMS,
+    DELTA_LENGTH,
+    DELTA_KNOWN_SUM,
+    DELTA_STATE,
+    DELTA_INDEX,
+    DELTA_SLOTS
+};
+
+typedef struct {
+    delta_header header;
+    state state;
+    uint64_t length;   // of the file
+    uint64_t found;    // instead of what is expected: a checksum, an entry, a number of slots
+    const char *field; // of the state, if that is flawed
+    uint32_t flaw;
+    bool fits; // all but the pages into page 0
+} delta_look;
+
+typedef struct {
+    delta_look *looks;
+    const uint64_t *bounds; // first page and end of each range of memory, in turn
+    uint64_t ranges;
+} delta_looks;
+
+uint64_t delta_head(const state *s, const uint64_t *index, uint64_t entries, uint64_t slots,
+                    const uint32_t *sums, uint8_t *page, uint8_t *rest);
+int delta_open_one(delta_looks *looks, uint64_t number, const void *page, uint64_t got, uint64_t length);
+void delta_check(delta_look *look, const uint8_t *known, const uint64_t *bounds, uint64_t ranges);
+
 unsigned disassemble(board *b, uint32_t raw, uint64_t pc, char *out, unsigned capacity);
 const char *instruction_name(unsigned op);
 const char *instruction_operands(unsigned op);
