@@ -26,6 +26,23 @@ def matches(found: str, expected: str) -> bool:
     return re.fullmatch(pattern, found) is not None
 
 
+def test_the_readme_shows_what_its_program_prints(tmp_path):
+    text = (ROOT / "README.md").read_text()
+    program, output = re.search(r"```python\n(.*?)```\n```\n(.*?)```", text, re.DOTALL).groups()
+    for backend in ("", ', backend="trio"'):
+        folder = tmp_path / f"in{len(backend)}"
+        folder.mkdir()
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", program.replace("(main)", f"(main{backend})")],
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+            check=False,
+        )
+        assert matches(done.stdout, output), done.stdout + done.stderr
+
+
 def test_there_are_examples():
     assert len(EXAMPLES) >= 4
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Draft",
     "child",
+    "locate",
     "located",
     "publish",
     "remove",
@@ -79,7 +80,11 @@ class Draft:
         parent, slash, name = self.target.rpartition("/")
         _sweep_once(parent + slash)
         self.path = f"{parent}{slash}{temporary_name(name)}"
-        self._fd = begin_draft(self.path)
+        try:
+            self._fd = begin_draft(self.path)
+        except OSError as error:
+            self._locate(error)
+            raise
         return self
 
     def __exit__(
@@ -104,8 +109,22 @@ class Draft:
             raise
         if kind is not None:
             shutil.rmtree(self.path, ignore_errors=True)
+            if isinstance(error, OSError):
+                self._locate(error)
         elif self._durable:
             sync(Path(os.path.dirname(self.target) or "."))
+
+    def _locate(self, error: OSError) -> None:
+        """Name the file that was to be, not what it was called meanwhile."""
+        if isinstance(error.filename, str):
+            error.filename = error.filename.replace(self.path, self.target)
+            locate(error, self.target)
+
+
+def locate(error: OSError, folder: Path | str) -> None:
+    """Complete the name in an error of a call that knew the folder by its descriptor only."""
+    if isinstance(error.filename, str) and "/" not in error.filename:
+        error.filename = f"{os.fspath(folder)}/{error.filename}"
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from orchestra.errors import BadConfig, BadImage, MachineBusy
-from orchestra.io.folder import remove, temporary_name
+from orchestra.io.folder import locate, remove, temporary_name
 from orchestra.io.lock import wait_lock
 from orchestra.io.process import stays_behind
 
@@ -375,7 +375,11 @@ class Machine(Execution):
         with self._turn.lock:
             if self._core.closed:  # by another thread, while this one waited
                 return
-            self._store.close(self._core, reproducible=self.reproducible, durable=durable)
+            try:
+                self._store.close(self._core, reproducible=self.reproducible, durable=durable)
+            except OSError as error:
+                locate(error, self.directory or "")
+                raise
             self._core.close()
             self._store.discard()
             self._view.release()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import anyio
 
-from orchestra.machine.machine import Machine
+from orchestra.machine.machine import Machine, SnapshotResult
 from orchestra.machine.request import Limits, Outcome, Request
 from orchestra.sched.beside import beside
 from orchestra.sched.custody import Custody, machine_name
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Fleet", "open_fleet"]
 
 T = TypeVar("T")
+M = TypeVar("M", bound=MachineLike)
 
 
 class Fleet:
@@ -238,11 +239,13 @@ class Fleet:
         )
         return result
 
-    async def fork(self, machine: Any) -> Any:
+    async def fork(self, machine: M) -> M:
         """Return a copy of a machine; close it when done."""
         return await self.call(machine, machine.fork)
 
-    async def snapshot(self, machine: Any, directory: Path | str, *, durable: bool = False) -> Any:
+    async def snapshot(
+        self, machine: Machine, directory: Path | str, *, durable: bool = False
+    ) -> SnapshotResult:
         """Store a machine's state as a folder of its own, whole or not at all."""
         return await self.call(machine, partial(machine.snapshot, directory, durable=durable))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from orchestra.errors import BadImage, GuestError
+from orchestra.errors import BadConfig, BadImage, GuestError
 from orchestra.io.lock import lock
 from orchestra.machine.config import MachineConfig
 from orchestra.machine.machine import Machine
@@ -49,7 +49,7 @@ async def open_application(
     path = Path(directory).absolute()  # noqa: ASYNC240 - asks for the working directory only
     name = name or str(path)
     began = scheduler.clock.now()
-    await scheduler.in_thread(partial(_make_folder, path, create=genesis is not None))
+    await scheduler.in_thread(partial(_make_folder, path, genesis))
     with await lock(path, "exclusive"):
         await scheduler.in_thread(partial(remove_lives, path))
         log = await scheduler.in_thread(partial(InputLog, path / LOG))
@@ -87,9 +87,11 @@ async def open_application(
                 await scheduler.in_thread(log.close)
 
 
-def _make_folder(path: Path, *, create: bool) -> None:
-    if create:
+def _make_folder(path: Path, genesis: Genesis | None) -> None:
+    if genesis is not None:
         path.mkdir(parents=True, exist_ok=True)
+        if isinstance(genesis, Path | str) and path.samefile(genesis):
+            raise BadConfig("genesis", str(genesis), "a machine in another folder than its own")
     elif not path.is_dir():
         raise BadImage(path, "type", "no such folder", "an application's, or a genesis to make it")
 

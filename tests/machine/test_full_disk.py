@@ -47,6 +47,17 @@ def test_a_machine_goes_on_when_there_is_room_again(disk, tmp_path):
             assert machine.digest() == expected
 
 
+def test_what_finds_no_room_is_named_with_its_folder(disk):
+    """Files are made by their folder's descriptor: errors tell where they were to be."""
+    with ready_ledger() as machine:
+        machine.advance(b"fill 300 7")
+        fill(disk)
+        with pytest.raises(OSError, match="No space") as caught:
+            for number in range(1000):
+                machine.snapshot(disk / f"snap{number}")
+    assert str(caught.value.filename).startswith(f"{disk}/snap")
+
+
 def writing(folder, data, drive):
     """A machine whose disk request writes a page of memory to a shared drive with holes."""
     code = Code()

@@ -371,6 +371,17 @@ async def test_the_genesis_may_be_a_config_a_machine_or_a_folder(tmp_path):
     machine.close()
 
 
+async def test_a_machines_folder_is_not_its_applications(tmp_path):
+    """The application would wait for the folder that it has itself."""
+    with ready_ledger() as machine:
+        machine.snapshot(tmp_path / "app")
+    with anyio.fail_after(60):
+        async with open_fleet(1) as fleet:
+            with pytest.raises(BadConfig, match="another folder"):
+                async with fleet.application(tmp_path / "app", str(tmp_path / "app")):
+                    pass
+
+
 async def test_without_a_genesis_there_must_be_an_application(tmp_path):
     async with open_fleet(1) as fleet:
         with pytest.raises(BadImage, match="no such folder"):
