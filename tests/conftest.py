@@ -2,15 +2,16 @@
 
 import pytest
 
-from orchestra.machine import Machine, Yielded, _core
+from orchestra.machine import Machine, Yielded
+from orchestra.machine._core.running import WARMTH
 
 
 def pytest_addoption(parser):
-    parser.addoption("--engine", choices=_core.WARMTH, default="auto", help="of all machines")
+    parser.addoption("--engine", choices=WARMTH, default="auto", help="of all machines")
 
 
 def pytest_configure(config):
-    _core.WARMTH["auto"] = _core.WARMTH[config.getoption("--engine")]
+    WARMTH["auto"] = WARMTH[config.getoption("--engine")]
 
 
 @pytest.fixture(params=["asyncio", "trio"])

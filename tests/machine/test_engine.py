@@ -5,7 +5,8 @@ import json
 import pytest
 
 from orchestra.errors import BadConfig
-from orchestra.machine import Drive, Machine, MachineConfig, Ram, _core
+from orchestra.machine import Drive, Machine, MachineConfig, Ram
+from orchestra.machine._core import board
 from orchestra.machine.record import NAME, read_record, seal
 from tests.assembler import RAM, Code
 from tests.machine.core.small import halt, until_halt
@@ -34,10 +35,10 @@ def loaded(machine):
 
 @pytest.fixture
 def no_executable_memory(monkeypatch):
-    monkeypatch.setattr(_core, "map_executable", lambda _: None)
-    _core._code_cache.cache_clear()
+    monkeypatch.setattr(board, "map_executable", lambda _: None)
+    board.code_cache.cache_clear()
     yield
-    _core._code_cache.cache_clear()
+    board.code_cache.cache_clear()
 
 
 def test_the_config_says_unless_whoever_opens_it_does(tmp_path):

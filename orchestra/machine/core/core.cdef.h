@@ -1,4 +1,4 @@
-/* core.cdef.h: the core as Python sees it; orchestra/machine/_core.py is its only user. */
+/* core.cdef.h: the core as Python sees it; orchestra/machine/_core is its only user. */
 
 typedef struct machine machine;
 typedef struct board board;

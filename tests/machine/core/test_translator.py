@@ -9,7 +9,8 @@ import threading
 import pytest
 
 from orchestra.errors import BackingFault, BadConfig
-from orchestra.machine import Boot, Image, Machine, MachineConfig, Ram, ReachedCycle, _core
+from orchestra.machine import Boot, Image, Machine, MachineConfig, Ram, ReachedCycle
+from orchestra.machine._core import board
 from tests.assembler import RAM, Code, encode
 from tests.machine.core.small import (
     ENGINES,
@@ -35,10 +36,10 @@ def state_after(machine, cycles):
 @pytest.fixture
 def small_cache(monkeypatch):
     """A code cache that is full after a few pages, for the boards made meanwhile."""
-    monkeypatch.setattr(_core, "CODE_BYTES", 1 << 18)
-    _core._code_cache.cache_clear()
+    monkeypatch.setattr(board, "CODE_BYTES", 1 << 18)
+    board.code_cache.cache_clear()
     yield
-    _core._code_cache.cache_clear()
+    board.code_cache.cache_clear()
 
 
 def busy(seed, *, floats=True):
@@ -364,8 +365,8 @@ def test_the_engine_may_be_changed_at_any_cycle_and_is_not_part_of_the_machine()
 
 def test_where_nothing_may_be_executed_everything_is_interpreted(monkeypatch):
     expected = until_halt(bare(busy(3))).digest()
-    monkeypatch.setattr(_core, "map_executable", lambda _: None)
-    _core._code_cache.cache_clear()
+    monkeypatch.setattr(board, "map_executable", lambda _: None)
+    board.code_cache.cache_clear()
     try:
         with bare(busy(3)) as machine:
             assert until_halt(machine).digest() == expected
@@ -373,7 +374,7 @@ def test_where_nothing_may_be_executed_everything_is_interpreted(monkeypatch):
                 machine.engine = "translator"
             assert machine.engine == "auto"
     finally:
-        _core._code_cache.cache_clear()
+        board.code_cache.cache_clear()
 
 
 FORKED = """
