@@ -53,8 +53,7 @@ def test_what_finds_no_room_is_named_with_its_folder(disk):
         machine.advance(b"fill 300 7")
         fill(disk)
         with pytest.raises(OSError, match="No space") as caught:
-            for number in range(1000):
-                machine.snapshot(disk / f"snap{number}")
+            list(map(machine.snapshot, (disk / f"snap{number}" for number in range(1000))))
     assert str(caught.value.filename).startswith(f"{disk}/snap")
 
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from orchestra.errors import BadImage, OrchestraError
 from orchestra.io.entry import AT_CWD
 from orchestra.machine import Drive, Machine
-from orchestra.machine._core import checksum
+from orchestra.machine._core import REGISTERS, checksum
 from orchestra.machine.clone import clone_machine, export_range
 from orchestra.machine.compact import compact_machine
-from orchestra.machine.delta import HEADER
+from orchestra.machine.delta import HEADER, write_delta
 from orchestra.machine.record import seal
 from orchestra.machine.verify import verify_folder
 from tests.guests import ledger_config, write_image
@@ -160,14 +160,61 @@ def test_any_number_in_a_layer_may_be_any_other_with_checksums_to_match(
     )
 )
 def test_any_index_with_checksums_to_match_reaches_only_memory(original, tmp_path_factory, entries):
-    from orchestra.machine.delta import write_delta
-
     folder = copied(original, tmp_path_factory.mktemp("index") / "app")
     name = layers(folder)[0]
     slots = sum(not entry >> 63 or entry == (1 << 64) - 1 for entry in entries)
     (folder / name).unlink()
     write_delta(AT_CWD, str(folder / name), entries, b"\1" * PAGE * slots, bytes(PAGE))
     is_refused_or_harmless(folder, name)
+
+
+@SLOW
+@given(
+    changes=st.lists(
+        st.tuples(
+            st.integers(0, PAGE // 8 - 1),
+            st.one_of(
+                st.sampled_from([0, 1, 3, 255, 1 << 31, 1 << 63, (1 << 64) - 1, 0x8000_0000]),
+                st.integers(0, (1 << 64) - 1),
+                st.integers(0, 63).map(lambda bit: 1 << bit),
+            ),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    engine=st.sampled_from(["interpreter", "translator"]),
+)
+def test_any_state_with_checksums_to_match_is_refused_or_runs(
+    original, tmp_path_factory, changes, engine
+):
+    """It may be one that no machine comes to, but nothing in it leads out of the guest."""
+    folder = copied(original, tmp_path_factory.mktemp("state") / "app")
+    name = layers(folder)[-1]
+    with Machine.open(folder) as machine:
+        state = bytearray(machine._core.state)
+    for place, value in changes:
+        state[8 * place : 8 * place + 8] = value.to_bytes(8, "little")
+    (folder / name).unlink()
+    write_delta(AT_CWD, str(folder / name), [], b"", bytes(state))
+    try:
+        machine = Machine.open(folder)
+    except BadImage as refused:
+        if name not in str(refused):
+            raise
+        return
+    with machine:
+        machine.engine = engine
+        machine.console_input(b"ab")
+        for _ in range(4):
+            machine.run(max_cycles=500)
+        digest = machine.digest()
+        machine.rollback()
+        with machine.fork() as fork:
+            assert all(fork.registers[name] >= 0 for name in REGISTERS)
+        machine.console_input(b"ab")
+        for _ in range(4):
+            machine.run(max_cycles=500)
+        assert machine.digest() == digest
 
 
 def make_odd(path, kind, outside):
