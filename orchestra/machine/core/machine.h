@@ -467,7 +467,7 @@ void run_step(assembly *a, unsigned slot, unsigned slots);
 void run_resume(assembly *a, unsigned jump);
 int translation_help(machine *m, uint32_t where);
 
-// translate_x86_64.c, translate_aarch64.c: the templates
+// translate_x86_64*.c, translate_aarch64*.c: the templates
 
 enum { GROUP_ACCESSES = 15 };
 

@@ -130,14 +130,24 @@ static inline void jump_if(assembly *a, unsigned condition, unsigned kind, unsig
     land(a, over);
 }
 
+static inline void result(assembly *a, unsigned rd, int from, bool wide) {
+    if (!wide) sign_extend(a, from, from);
+    put(a, rd, from);
+}
+
 static inline void set_if(assembly *a, unsigned condition, unsigned rd) {
     int to = target(rd, X0);
     emit(a, 0x9a9f07e0 | (condition ^ 1) << 12 | (uint32_t)to);
     put(a, rd, to);
 }
 
-// memory: translate_aarch64.c
+// translate_aarch64.c
 
+void page_offset(assembly *a, int to, int64_t offset); // the page's virtual address + offset
+
+// translate_aarch64_memory.c
+
+void memory_operation(assembly *a, unsigned opcode, const operation *o);
 void probe(assembly *a, unsigned rs1, int32_t offset, unsigned bytes, size_t tag,
            bool aligned); // x0 is where
 void unscaled(assembly *a, uint32_t code, int reg, int base, int32_t at);

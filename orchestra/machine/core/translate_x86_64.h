@@ -242,13 +242,21 @@ static inline uint8_t *short_jump(assembly *a, unsigned condition) {
 
 static inline void land(assembly *a, uint8_t *from) { *from = (uint8_t)(a->at - from - 1); }
 
-// memory: translate_x86_64.c
+// translate_x86_64.c
 
+void page_offset(assembly *a, int to, int64_t offset); // the page's virtual address + offset
+
+// translate_x86_64_integer.c
+
+void set_register_if(assembly *a, unsigned condition, unsigned rd);
+
+// translate_x86_64_memory.c
+
+void memory_operation(assembly *a, unsigned opcode, const operation *o);
 void probe_tlb(assembly *a, unsigned rs1, int32_t offset, unsigned bytes, size_t tag,
                bool aligned); // rax is the address
 void access_done(assembly *a);
 void address_on_host(assembly *a); // rax is where the data are
-void set_register_if(assembly *a, unsigned condition, unsigned rd);
 
 // translate_x86_64_float.c
 
