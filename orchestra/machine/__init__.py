@@ -18,6 +18,7 @@ from .config import (
     load_config,
 )
 from .machine import Machine, SnapshotResult
+from .proof import Proof
 from .request import Event, Limits, Outcome, Output, Progress, Report
 from .stop import (
     ConsoleOutput,
@@ -47,6 +48,7 @@ __all__ = [
     "Output",
     "Processor",
     "Progress",
+    "Proof",
     "Ram",
     "ReachedCycle",
     "Report",

@@ -127,18 +127,6 @@ class Tree:
         )
         return Proof(address, log2_size, target, siblings, page)
 
-    def differences(self, other: Tree) -> Iterator[int]:
-        """Yield the numbers of the pages that differ, ascending; costs O(differences)."""
-        left = [(HEIGHT, 0)]
-        while left:
-            height, number = left.pop()
-            if _hash_of(self._top, height, number) == _hash_of(other._top, height, number):
-                continue
-            if height == 0:
-                yield number
-            else:
-                left += (height - 1, 2 * number + 1), (height - 1, 2 * number)
-
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Tree) and self.root == other.root
 

@@ -132,8 +132,13 @@ class Proof:
         start = self.address % PAGE_BYTES
         return self.page[start : start + (1 << self.log2_size)]
 
-    def verify(self, root: bytes, data: bytes | None = None) -> bool:
-        """Whether it holds for the tree with this root; with `data`: and these are the bytes."""
+    def verify(self, root: bytes | str, data: bytes | None = None) -> bool:
+        """Whether it holds for the tree with this root; with `data`: and these are the bytes.
+
+        The root may be hexadecimal, as `Machine.root_hash` returns it.
+        """
+        if isinstance(root, str):
+            root = bytes.fromhex(root)
         if self.page is not None:
             if hash_page(self.page) != self.target or data not in (None, self.data):
                 return False

@@ -166,15 +166,6 @@ def test_a_page_of_another_length_is_refused(length):
         Tree.empty().update({1: bytes(length)})
 
 
-@relaxed
-@given(CHANGES, CHANGES)
-def test_differences_are_the_pages_that_differ(first, second):
-    numbers = sorted(
-        number for number in first | second if first.get(number, 0) != second.get(number, 0)
-    )
-    assert list(tree_of(first).differences(tree_of(second))) == numbers
-
-
 # proofs
 
 

@@ -64,7 +64,7 @@ def test_memory_written_in_place_is_hashed_too(tmp_path):
 def test_a_proof_convinces_who_knows_the_root():
     with ready_ledger() as machine:
         machine.write(0x8200_1000, b"a fact in memory")
-        root = bytes.fromhex(machine.root_hash())
+        root = machine.root_hash()
         page = machine.proof(0x8200_1000, 12)
         assert page.verify(root)
         assert page.target == hashlib.sha256(machine.read(0x8200_1000, 4096)).digest()
