@@ -666,10 +666,14 @@ struct machine {
 
 uint64_t cycle_now(const machine *m);
 void interpret(machine *m);
+void run_begins(machine *m); // and ends: the host's floating-point unit is the guest's between them
+void run_ends(machine *m);
+int run_until(machine *m, uint64_t until);
+bool run_skips_idle(machine *m, uint64_t until);
 bool system_operation(machine *m, const operation *d, unsigned opcode, uint64_t pc); // false: it traps
 
-// machine.c, run.c, disassemble.c: calls that touch guest memory take one argument, so that a guard can make
-// them
+// machine.c, run.c, trace.c, disassemble.c: calls that touch guest memory take one argument, so that a guard
+// can make them
 
 typedef struct {
     machine *machine;
