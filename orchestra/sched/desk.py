@@ -72,8 +72,10 @@ class Desk:
         if job.priority is Priority.ADVANCE:
             return self._submit_writer(job)
         self._inbox.append(job)
-        if not (job.share.brief and self._brisk is not None):
+        if not job.share.brief:
             self._wake()
+        elif self._brisk is None:
+            self._wake(brisk=True)  # from now on: the next job wakes nobody
         return False
 
     def _submit_writer(self, job: Job) -> bool:
@@ -230,12 +232,14 @@ class Desk:
         """Whether anything waits to be picked, be it held up or not."""
         return bool(self._inbox or self.planner.runnable)
 
-    def _wake(self) -> bool:
+    def _wake(self, *, brisk: bool = False) -> bool:
         """Wake one sleeping worker; False when none sleeps."""
         try:
             worker = self._parked.pop()
         except IndexError:
             return False
+        if brisk:
+            self._brisk = worker
         worker.wake.release()
         return True
 

@@ -410,3 +410,14 @@ def test_a_worker_sleeps_while_what_came_in_has_to_make_way():
     sleeper.join(10)
     assert not sleeper.is_alive()
     assert desk.take(first) is not None
+
+
+def test_many_brief_jobs_wake_one_worker():
+    desk, *workers = desk_of(3)
+    desk._parked[:] = workers
+    for _ in range(10):
+        desk.submit(run_job([Halt()], brisk()))
+    assert len(desk._parked) == 2
+    for _ in range(2):
+        desk.submit(run_job(FOREVER))
+    assert not desk._parked
