@@ -1,5 +1,6 @@
 """Inputs that wait for the disk share its syncs; nothing is seen or answered before its own."""
 
+import asyncio
 import threading
 from functools import partial
 
@@ -125,3 +126,24 @@ async def test_a_snapshot_is_stored_after_the_inputs_in_it_are_on_the_disk(tmp_p
             assert app.statistics().snapshot == 0
             disk.going.set()
         await until(lambda: app.statistics().snapshot == 2)
+
+
+@pytest.mark.parametrize("durable", [False, True])
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_an_input_whose_task_asyncio_cancels_is_in_the_log_or_has_no_effect(
+    tmp_path, durable, anyio_backend
+):
+    settings = ApplicationSettings(durable=durable, snapshots=5)
+    async with open_fleet(2) as fleet:
+        async with fleet.application(tmp_path / "app", CONFIG, settings) as app:
+            await app.advance(b"mint alice 1")
+            for n in range(60):
+                task = asyncio.ensure_future(app.advance(b"mint alice 1"))
+                await asyncio.sleep(n * 2e-5)
+                task.cancel()
+                await asyncio.wait([task])
+                if n % 6 == 0:
+                    await app.advance(b"mint alice 1")
+                    assert await balance(app) == (b"%d" % app.inputs,)
+        async with fleet.application(tmp_path / "app") as app:
+            assert await balance(app) == (b"%d" % app.inputs,)
