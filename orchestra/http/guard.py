@@ -16,6 +16,7 @@ __all__ = ["Guard"]
 
 OPEN = ("/health", "/ready")
 INSPECT = re.compile("/applications/[^/]+/inspect")
+LENGTH = re.compile(rb"[0-9]{1,18}")
 UNAUTHORIZED = 401
 
 
@@ -44,7 +45,7 @@ class Guard:
             await as_json(body, UNAUTHORIZED, wanted)(scope, receive, send)
             return
         length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > self.max_body:
+        if not LENGTH.fullmatch(length) or int(length) > self.max_body:
             await error_response(BodyTooLong(self.max_body))(scope, receive, send)
             return
         await self.app(scope, self._counting(receive), send)

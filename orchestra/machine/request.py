@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
-from orchestra.errors import BackingFault, GuestError
+from orchestra.errors import BackingFault, BadConfig, GuestError
 from orchestra.machine.stop import (
     REQUEST_ADVANCE,
     REQUEST_INSPECT,
@@ -125,6 +125,12 @@ class Limits:
     max_cycles: int | None = None
     max_output_bytes: int | None = DEFAULT_OUTPUT_BYTES
     max_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise BadConfig(name, value, "0 or more, or None for no limit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +316,7 @@ class Request:
     def _room(self) -> int:
         """Return how many bytes the guest may still say."""
         most = self.limits.max_output_bytes
-        return ANYTHING if most is None else most - self._output_bytes
+        return ANYTHING if most is None else min(most, ANYTHING) - self._output_bytes
 
     def _keep(self, stop: Yielded, events: list[Event]) -> bool:
         """Take what an automatic yield brings; False when it is more than the limit allows."""

@@ -40,6 +40,7 @@ CREATE TABLE messages (
 ) STRICT, WITHOUT ROWID;
 """
 COLUMNS = "number, payload, status, cycle, state_hash, cycles, seconds"
+LAST_INTEGER = (1 << 63) - 1  # that SQLite knows
 OUTCOME_COLUMNS = "status, cycle, state_hash, cycles, seconds"
 
 
@@ -113,6 +114,8 @@ class InputLog:
 
     def outcome(self, number: int) -> tuple[bytes, InputOutcome]:
         """Return the payload and the outcome of an input; KeyError when there is none."""
+        if number > LAST_INTEGER:
+            raise KeyError(number)
         with self._translated():
             row = self._connection.execute(
                 f"SELECT payload, {OUTCOME_COLUMNS} FROM inputs WHERE number = ?",  # noqa: S608

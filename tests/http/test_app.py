@@ -83,6 +83,7 @@ async def test_bytes_are_written_as_asked(client):
     [
         ("GET", "/applications/nobody", {}, 404, "KeyError"),
         ("GET", f"{LEDGER}/inputs/9", {}, 404, "KeyError"),
+        ("GET", f"{LEDGER}/inputs/{1 << 63}", {}, 404, "KeyError"),
         ("POST", f"{LEDGER}/advance", {"max_cycles": "lots"}, 400, "max_cycles"),
         ("POST", f"{LEDGER}/inspect", {"max_seconds": "-1"}, 400, "max_seconds"),
         ("POST", f"{LEDGER}/inspect", {"encoding": "rot13"}, 400, "rot13"),
@@ -98,6 +99,26 @@ async def test_mistakes_are_told(client, method, path, params, status, word):
     response = await client.request(method, path, params=params, content=content)
     assert response.status_code == status
     assert word in response.text
+
+
+@pytest.mark.parametrize("kind", ["advance", "inspect"])
+@pytest.mark.parametrize("limit", ["max_cycles", "max_seconds", "max_output_bytes"])
+async def test_a_limit_may_be_larger_than_anything(client, kind, limit):
+    params = {limit: 10**30}
+    response = await client.post(f"{LEDGER}/{kind}", content=b"mint bob 1", params=params)
+    assert response.status_code == 200
+
+
+async def test_a_length_of_thousands_of_digits_is_too_long():
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "path": "/health", "headers": [(b"content-length", b"1" * 5000)]}
+    async with open_fleet(1) as fleet:
+        await create_app(fleet, {})(scope, None, send)
+    assert sent[0]["status"] == 413
 
 
 async def test_a_numbered_input_is_taken_once(client):

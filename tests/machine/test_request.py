@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestra.errors import BackingFault, GuestError, MachineBusy
+from orchestra.errors import BackingFault, BadConfig, GuestError, MachineBusy
 from orchestra.machine.request import (
     DEFAULT_OUTPUT_BYTES,
     MOST_PROGRESS,
@@ -235,3 +235,13 @@ def test_of_endless_progress_the_newest_is_kept():
     note(events, Progress(1, 1))
     assert len(events) == MOST_PROGRESS + 2
     assert events[MOST_PROGRESS - 1] == Progress(10 * MOST_PROGRESS - 1, 10 * MOST_PROGRESS - 1)
+
+
+@pytest.mark.parametrize("name", ["max_cycles", "max_output_bytes", "max_seconds"])
+def test_a_limit_below_nothing_is_refused_and_a_huge_one_is_none(name):
+    with pytest.raises(BadConfig, match=name):
+        Limits(**{name: -1})
+    with pytest.raises(BadConfig, match=name):
+        Limits(**{name: float("nan")})
+    with ready_ledger() as machine:
+        assert machine.advance(b"mint alice 1", Limits(**{name: 1 << 70})).accepted
