@@ -13,7 +13,7 @@ _os       the only module that speaks to the C extension, _native (io/c)
 """
 
 from . import fault
-from ._os import check_pid, map_executable
+from ._os import BLOCK_FUNCTIONS, check_pid, hold_at_fork, map_executable
 from .arena import Arena, Chunk
 from .fault import guarded
 from .folder import child, publish, remove, replace_file, sweep
@@ -23,6 +23,7 @@ from .reflink import CloneResult, clone_file, link_file
 from .sparse import PAGE, allocated_bytes, create_sparse, data_segments
 
 __all__ = [
+    "BLOCK_FUNCTIONS",
     "PAGE",
     "Arena",
     "Chunk",
@@ -36,6 +37,7 @@ __all__ = [
     "create_sparse",
     "data_segments",
     "guarded",
+    "hold_at_fork",
     "link_file",
     "lock",
     "map_executable",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
+    "BLOCK_FUNCTIONS",
     "GROW_FUNCTION",
     "Chunk",
     "Fault",
@@ -35,6 +36,7 @@ __all__ = [
     "install_handler",
     "link_new",
     "lock_now",
+    "hold_at_fork",
     "map_executable",
     "map_layers",
     "open_entry",
@@ -54,6 +56,9 @@ def _address(function: Any) -> int:
     return int(ffi.cast("uintptr_t", function))
 
 
+BLOCK_FUNCTIONS: Final = tuple(  # void *(*)(uint64_t), then twice void (*)(void *, uint64_t)
+    _address(ffi.addressof(lib, f"io_blocks_{name}")) for name in ("take", "give", "discard")
+)
 GROW_FUNCTION: Final = _address(ffi.addressof(lib, "io_arena_grow"))
 _TOUCH_FUNCTION: Final = _address(ffi.addressof(lib, "io_arena_touch"))
 _COPY_FUNCTION: Final = _address(ffi.addressof(lib, "io_copy"))
@@ -177,6 +182,12 @@ def copy_guarded(buffer: bytearray | bytes, address: int, *, into_memory: bool) 
         target, source = (address, local) if into_memory else (local, address)
         copy = ffi.new("struct io_copy *", (target, source, len(buffer)))
         return call_guarded(_COPY_FUNCTION, _address(copy))
+
+
+def hold_at_fork(function: int, context: int) -> None:
+    """Have `void hold(void *context, int hold)` called around every fork, from C; once only."""
+    hold = ffi.cast("void (*)(void *, int)", function)
+    _check(lib.io_blocks_watch_fork(hold, ffi.cast("void *", context)))
 
 
 def map_executable(length: int) -> Executable | None:

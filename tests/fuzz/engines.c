@@ -27,6 +27,7 @@ static const uint64_t RAM = 0x80000000;
 typedef struct {
     decoder *decoder;
     codecache *cache;
+    pool *pool;
     uint8_t ram[PAGES * PAGE_BYTES] __attribute__((aligned(PAGE_BYTES)));
     state start;
     uint32_t seed;
@@ -40,6 +41,7 @@ static bench *the_bench(void) {
     made = aligned_alloc(PAGE_BYTES, (sizeof *made + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES);
     made->decoder = decoder_new(~0u);
     made->cache = NULL;
+    made->pool = pool_new(NULL, NULL, NULL);
     if (io_executable_map(&map, CACHE_BYTES) == 0) {
         made->cache = codecache_start((void *)(uintptr_t)map.notes, map.writable, map.executable, map.length);
         __lsan_register_root_region((void *)(uintptr_t)map.notes,
@@ -193,7 +195,7 @@ size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t capacity);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     bench *b = the_bench();
     set_up(b, data, size);
-    board *home = board_new(b->decoder, b->cycles_per_tick, 0, ~0ull, ~0ull);
+    board *home = board_new(b->decoder, b->pool, b->cycles_per_tick, 0, ~0ull, ~0ull);
     board_set_cache(home, b->cache);
     board_add_range(home, RAM, sizeof b->ram, RANGE_READ | RANGE_WRITE | RANGE_EXECUTE | RANGE_GUEST);
     board_add_extent(home, RAM, sizeof b->ram, (uintptr_t)b->ram, 0);

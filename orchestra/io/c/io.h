@@ -66,6 +66,13 @@ struct io_executable {
 
 int io_executable_map(struct io_executable *map, uint64_t length);
 
+// blocks.c
+
+void *io_blocks_take(uint64_t length);
+void io_blocks_give(void *start, uint64_t length);
+void io_blocks_discard(void *start, uint64_t length);
+int io_blocks_watch_fork(void (*hold)(void *context, int hold), void *context);
+
 // arena.c: storage that grows in doubling chunks.
 
 struct io_chunk {

@@ -2,6 +2,7 @@
 
 core, running    a machine: its memory and layers; until when it runs and why it stopped
 board, layer     what machines share
+pool             where their memory is from
 delta            what is wrong with a file, and what its first page is
 isa, commit      registers, instructions, and one executed instruction of a trace
 border           pointers and numbers
@@ -22,6 +23,7 @@ from .delta import (
 )
 from .isa import ABI_NAMES, FLOAT_NAMES, REGISTERS, disassemble, instructions
 from .layer import Layer
+from .pool import Blocks, blocks_in_use
 from .running import ANYTHING, CONSOLE_BYTES, Served
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "STATE_BYTES",
     "WRITE",
     "ZERO_PAGE",
+    "Blocks",
     "Board",
     "Commit",
     "Core",
@@ -49,6 +52,7 @@ __all__ = [
     "DeltaLooks",
     "Layer",
     "Served",
+    "blocks_in_use",
     "checksum",
     "delta_head",
     "disassemble",

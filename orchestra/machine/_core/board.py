@@ -10,6 +10,7 @@ from orchestra.machine._native import ffi, lib
 
 from .border import FOREVER, need
 from .isa import decoder_of
+from .pool import POOL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,6 +51,7 @@ class Board:
         self.pointer = need(
             lib.board_new(
                 decoder_of(extensions),
+                POOL,
                 cycles_per_tick,
                 bits,
                 NOT_WATCHED if watched is None else watched,

@@ -137,9 +137,8 @@ class Core(Running):
         self._seal(stored=False)
 
     def mark_stored(self) -> None:
-        """Do the same, knowing that all of it is in files; let go of layers that hold nothing."""
+        """Do the same, knowing that all of it is in files."""
         self._seal(stored=True)
-        lib.machine_collapse(self.pointer)
 
     def _seal(self, *, stored: bool) -> Any:
         call = ffi.new("seal_call *", {"machine": self.pointer, "stored": stored})

@@ -1,7 +1,7 @@
 /* board.c: what machines of one kind share: memory map, devices, and the decoded code of immutable pages. */
 #include "machine.h"
 
-board *board_new(const decoder *d, uint64_t cycles_per_tick, uint32_t devices, uint64_t watched,
+board *board_new(const decoder *d, pool *p, uint64_t cycles_per_tick, uint32_t devices, uint64_t watched,
                  uint64_t watched_fromhost) {
     board *b = calloc(1, sizeof *b);
     if (!b) return NULL;
@@ -12,6 +12,7 @@ board *board_new(const decoder *d, uint64_t cycles_per_tick, uint32_t devices, u
     b->watched = watched;
     b->watched_fromhost = watched_fromhost;
     b->decoder = d;
+    pool_add_board(p, b);
     return b;
 }
 
@@ -30,6 +31,7 @@ board *board_like(const board *other) {
     b->ranges = ranges;
     b->extents = NULL;
     b->extent_count = 0;
+    pool_add_board(other->pool, b);
     return b;
 }
 
@@ -72,9 +74,10 @@ void board_release(board *b) {
     for (unsigned i = 0; i < CODE_BUCKETS; i++)
         while (b->code[i]) {
             code_page *next = b->code[i]->next;
-            code_free(b->code[i]);
+            code_free(b, b->code[i]);
             b->code[i] = next;
         }
+    pool_remove_board(b);
     free(b->ranges);
     free(b->extents);
     free(b);
@@ -94,49 +97,41 @@ static code_page **bucket(board *b, const uint8_t *host) {
     return &b->code[((uintptr_t)host >> PAGE_SHIFT) * 0x9e3779b97f4a7c15ull >> 52];
 }
 
-static void lock(board *b) {
-    while (__atomic_exchange_n(&b->code_lock, 1, __ATOMIC_ACQUIRE))
-        while (__atomic_load_n(&b->code_lock, __ATOMIC_RELAXED)) {
-        }
-}
-
-static void unlock(board *b) { __atomic_store_n(&b->code_lock, 0, __ATOMIC_RELEASE); }
-
 code_page *code_shared(board *b, const uint8_t *host) {
-    lock(b);
+    spin_lock(&b->code_lock);
     code_page **head = bucket(b, host), *page = *head;
     while (page && page->host != host) page = page->next;
     if (!page && (page = code_new(b, host))) {
         page->next = *head;
         *head = page;
     }
-    unlock(b);
+    spin_unlock(&b->code_lock);
     return page;
 }
 
 // A page that has become immutable brings its decoded code along.
 void code_donate(board *b, code_page *page) {
-    lock(b);
+    spin_lock(&b->code_lock);
     code_page **head = bucket(b, page->host), *other = *head;
     while (other && other->host != page->host) other = other->next;
     if (!other) {
         page->next = *head;
         *head = page;
     }
-    unlock(b);
-    if (other) code_free(page);
+    spin_unlock(&b->code_lock);
+    if (other) code_free(b, page);
 }
 
-void code_purge(board *b, const uint8_t *start, uint64_t length) {
-    lock(b);
-    for (const uint8_t *host = start; host < start + length; host += PAGE_BYTES) {
-        code_page **link = bucket(b, host);
-        while (*link && (*link)->host != host) link = &(*link)->next;
+void code_purge(board *b, void *const *pages, unsigned count) {
+    spin_lock(&b->code_lock);
+    for (unsigned i = 0; i < count; i++) {
+        code_page **link = bucket(b, pages[i]);
+        while (*link && (*link)->host != pages[i]) link = &(*link)->next;
         if (*link) {
             code_page *page = *link;
             *link = page->next;
-            code_free(page);
+            code_free(b, page);
         }
     }
-    unlock(b);
+    spin_unlock(&b->code_lock);
 }

@@ -4,6 +4,7 @@ typedef struct machine machine;
 typedef struct board board;
 typedef... decoder;
 typedef... codecache;
+typedef... pool;
 typedef struct layer layer;
 typedef void *(*arena_grow)(void *context, uint64_t wanted_bytes, uint64_t *got_bytes);
 
@@ -18,7 +19,7 @@ typedef struct {
 decoder *decoder_new(uint32_t extensions);
 uint32_t extension_bit(const char *name);
 void decoder_free(decoder *d);
-board *board_new(const decoder *d, uint64_t cycles_per_tick, uint32_t devices, uint64_t watched,
+board *board_new(const decoder *d, pool *p, uint64_t cycles_per_tick, uint32_t devices, uint64_t watched,
                  uint64_t watched_fromhost);
 board *board_like(const board *other);
 bool board_add_range(board *b, uint64_t start, uint64_t length, uint32_t flags);
@@ -27,6 +28,12 @@ void board_set_virtio(board *b, uint32_t slot, uint32_t kind, uint64_t start, ui
                       uint32_t read_only, uint64_t seed);
 void board_set_cache(board *b, codecache *cache);
 void board_release(board *b);
+
+typedef void *(*block_take)(uint64_t bytes);
+typedef void (*block_give)(void *start, uint64_t bytes);
+pool *pool_new(block_take take, block_give give, block_give discard);
+void pool_count(pool *p, unsigned kind, uint64_t counts[3]);
+void pool_hold(void *context, int hold);
 
 codecache *codecache_start(void *memory, uintptr_t writable, uintptr_t executable, uint64_t length);
 
@@ -95,7 +102,6 @@ typedef struct {
 } adopt_call;
 void machine_seal(seal_call *call);
 void machine_adopt(adopt_call *call);
-void machine_collapse(machine *m);
 bool machine_uses(const machine *m, const void *context);
 void machine_rollback(machine *m);
 void machine_keep_undo(machine *m);

@@ -292,7 +292,7 @@ static uint16_t half_at(const code_page *page, unsigned slot) {
 }
 
 code_page *code_new(const board *b, const uint8_t *host) {
-    code_page *page = malloc(sizeof *page + (b->cache ? sizeof *page->hot : 0));
+    code_page *page = pool_take_one(b->pool, BLOCK_CODE);
     if (!page) return NULL;
     page->hot = b->cache ? (hot_page *)(page + 1) : NULL;
     if (page->hot) {
@@ -310,9 +310,9 @@ code_page *code_new(const board *b, const uint8_t *host) {
     return page;
 }
 
-void code_free(code_page *page) {
-    if (page && page->hot) free(page->hot->links);
-    free(page);
+void code_free(const board *b, code_page *page) {
+    if (page->hot) free(page->hot->links);
+    pool_give_one(b->pool, BLOCK_CODE, page);
 }
 
 // Other threads may be reading this page.

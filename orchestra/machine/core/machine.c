@@ -62,8 +62,6 @@ const char *state_flaw(const state *s) {
 
 const state *machine_state(const machine *m) { return &m->s; }
 
-const state *layer_state(const layer *l) { return &l->state; }
-
 layer *machine_base(machine *m) { return m->memory.base; }
 
 // Guest memory the host touches; all of these may fault, so they are called through the guard.

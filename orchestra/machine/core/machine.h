@@ -26,6 +26,15 @@ typedef struct code_page code_page;
 typedef struct codecache codecache;
 typedef struct hot_page hot_page;
 
+// Held for a moment only, and never while memory is touched that may fault.
+static inline void spin_lock(uint32_t *lock) {
+    while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE))
+        while (__atomic_load_n(lock, __ATOMIC_RELAXED)) {
+        }
+}
+
+static inline void spin_unlock(uint32_t *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
+
 // state.c: all of a machine except its memory; a snapshot stores these bytes as they are (little endian)
 
 enum { VIRTIO_SLOTS = 16, VIRTIO_QUEUES = 2, UART_FIFO = 64, PLIC_SOURCES = 32, PLIC_CONTEXTS = 2 };
@@ -79,7 +88,7 @@ _Static_assert(offsetof(state, f) == 264 && offsetof(state, pc) == 520 && offset
                "registers stay where snapshots have them");
 _Static_assert(offsetof(state, virtio) == 1792 && sizeof(state) == PAGE_BYTES, "the state fills one page");
 
-// memory.c: guest memory as a value: sorted extents of mapped files below a persistent radix tree of pages
+// guest memory as a value: sorted extents of mapped files below a persistent radix tree of pages
 
 enum { NODE_BITS = 6, NODE_CHILDREN = 1 << NODE_BITS };
 enum { RANGE_READ = 1, RANGE_WRITE = 2, RANGE_EXECUTE = 4, RANGE_GUEST = 8 };
@@ -96,41 +105,122 @@ typedef struct {
     uint32_t flags, reserved;
 } memory_extent;
 
-struct node {
-    uint64_t epoch; // who may write this node: the machine or layer of the same epoch
-    uint64_t owned; // leaf: bit i set when child[i] was allocated in this epoch
-    node *next;     // in its owner's list
-    void *child[NODE_CHILDREN];
-};
-
-typedef void *(*arena_grow)(void *context, uint64_t wanted_bytes, uint64_t *got_bytes);
-
 typedef struct {
     uint8_t *host;
     uint64_t first, count; // slots
 } arena_chunk;
 
-struct arena { // a bump allocator of pages; slot n of a file arena is the file's n-th page after its header
-    uint32_t references;
-    arena_grow grow; // NULL: from the C heap
+typedef void *(*arena_grow)(void *context, uint64_t wanted_bytes, uint64_t *got_bytes);
+
+// pool.c: blocks of a few sizes, for all machines of the process
+
+typedef enum { BLOCK_PAGE, BLOCK_NODE, BLOCK_LAYER, BLOCK_CODE, BLOCK_ENGINE, BLOCK_KINDS } block_kind;
+typedef void *(*block_take)(uint64_t bytes); // zeros, aligned to their number
+typedef void (*block_give)(void *start, uint64_t bytes);
+
+typedef struct chunk chunk;
+
+typedef struct { // of one size
+    uint32_t lock, block, blocks, first; // bytes of a block, how many a chunk has, where they begin
+    uint64_t chunk;                      // bytes
+    chunk *list, *last;
+    uint64_t used, warm, chunks;
+    block_take take;    // NULL: from the C heap
+    block_give give;    // a whole chunk
+    block_give discard; // what some pages hold; NULL: that cannot be
+} __attribute__((aligned(64))) shelf;
+
+typedef struct {
+    shelf shelves[BLOCK_KINDS];
+    uint32_t lock;
+    board *boards;
+} pool;
+
+pool *pool_new(block_take take, block_give give, block_give discard);
+unsigned pool_take(pool *p, block_kind kind, void **blocks, unsigned count);
+void *pool_take_one(pool *p, block_kind kind);
+void pool_give(pool *p, block_kind kind, void *const *blocks, unsigned count);
+void pool_give_one(pool *p, block_kind kind, void *block);
+void pool_count(pool *p, unsigned kind, uint64_t counts[3]);
+void pool_hold(void *context, int hold);
+void pool_add_board(pool *p, board *b);
+void pool_remove_board(board *b);
+
+// arena.c: pages in a machine's own file; slot n is the file's n-th page after its header
+
+struct arena {
+    arena *next; // of the board's; its lock covers all of this
+    arena_grow grow;
     void *context;
-    arena_chunk *chunks;
-    uint32_t chunk_count, chunk_capacity;
-    uint64_t slots, used;
-    uint64_t *pages; // slot -> page number
+    arena_chunk *chunks; // in the order of their addresses
+    uint64_t chunk_count, slots;
+    uint8_t *fresh; // pages of the last chunk that were never taken
+    uint64_t fresh_count;
+    uint8_t **free; // pages that were given back
+    uint64_t free_count;
+    uint64_t live; // pages that are taken
+    bool open;     // some machine's top
 };
 
-struct layer { // an immutable memory and the state that goes with it
+arena *arena_open(board *b, arena_grow grow, void *context);
+void arena_close(board *b, arena *a);
+uint8_t *arena_take(board *b, arena *a);
+unsigned arenas_give(board *b, void **pages, unsigned count);
+bool arena_slot(const arena *a, const uint8_t *host, uint64_t *slot);
+uint64_t arena_used(const arena *a);
+
+// tree.c: pages by their numbers, as many trees that share nodes
+
+struct node {
+    uint64_t epoch;    // of whoever made it
+    uint64_t owned;    // leaf: bit i set when child[i] goes with it
+    uint64_t in_place; // leaf: bit i set when child[i] is stored to where it is (flat.c)
+    uint64_t page;     // the first that it leads to
+    uint64_t level;    // 0: a leaf
+    node *next, *previous; // in its owner's list
+    node *under;           // what it was copied from
+    void *child[NODE_CHILDREN];
+};
+
+typedef struct { // what one owner has added to a tree
+    node *root;  // of the whole tree
+    node *nodes; // its own
+    uint64_t count, epoch;
+} stratum;
+
+typedef enum { PUT_MAPPED, PUT_OWNED, PUT_IN_PLACE } put_kind;
+
+node *tree_leaf(const board *b, node *root, uint64_t page);
+bool tree_put(board *b, stratum *s, uint64_t floor, node **spare, uint64_t page, uint8_t *host, put_kind kind);
+stratum tree_merge(const board *b, stratum lower, uint64_t floor, stratum upper, node **dead);
+uint64_t tree_owned(const node *n, uint64_t *pages);
+uint64_t tree_next(const board *b, node *root, uint64_t page);
+unsigned leaf_pages(const node *leaf, void **pages);
+void pages_give(board *b, void **pages, unsigned count);
+void nodes_give(board *b, node *n);
+void nodes_bury(board *b, node *nodes);
+
+// layer.c: immutable memories, and the states that go with them
+
+struct layer {
     uint32_t references;
     bool stored; // everything from here down is in files
     layer *parent;
-    node *root, *nodes;
-    uint64_t epoch;
-    arena *pages;
-    uint64_t first, end; // its slots in pages
+    layer *heirs, *sibling, *sibling_before; // the layers on top of it, and its parent's others
+    stratum own;
     board *home;
     state state;
 };
+
+layer *layer_hold(layer *l);
+void layer_release(layer *l);
+layer *layer_make(board *b, const void *initial);
+void layer_put_on(layer *l, layer *base, stratum top, bool stored);
+node *layer_take_in(layer *l, stratum top, const state *s, bool stored);
+
+// memory.c: a base layer and a top of the machine's own
+
+enum { PAGES_AT_HAND = 16 };
 
 typedef struct { // pages of files that were stored to in place since the last seal (flat.c)
     uint64_t *pages;
@@ -139,18 +229,20 @@ typedef struct { // pages of files that were stored to in place since the last s
     bool undoes;
 } flat_writes;
 
-typedef struct { // the memory of one machine: a base layer and its own top
+typedef struct {
     layer *base;
-    node *root, *nodes, *spare;
-    uint64_t epoch;
-    arena *top;
-    uint64_t first;    // slots of top from here on are ours alone
+    stratum own;
+    node *spare;
+    void *pages[PAGES_AT_HAND]; // that nobody uses
+    unsigned page_count;
+    arena *top;        // where pages come from; NULL: the pool
     uint64_t *changed; // pages of earlier tops, since somebody asked
     uint64_t changed_count, changed_capacity;
     bool tracking;
     flat_writes flat;
 } memory;
 
+extern const uint8_t zero_page[PAGE_BYTES];
 uint8_t *memory_peek(machine *m, uint64_t page);             // host address for reading; never NULL
 uint8_t *memory_own(machine *m, uint64_t page, bool *moved); // host address for writing; NULL: out of memory
 bool memory_writable(machine *m, uint64_t page);
@@ -159,8 +251,6 @@ void memory_attach(machine *m, layer *base);
 void memory_drop_top(machine *m);
 void memory_release(machine *m);
 layer *memory_seal(machine *m, bool stored);
-layer *layer_hold(layer *l);
-void layer_release(layer *l);
 
 // flat.c: memory that is a file, stored to in place
 
@@ -213,6 +303,10 @@ struct board {
     uint64_t watched_fromhost;
     uint32_t devices;
     uint64_t epochs;
+    uint32_t lock; // of layers and arenas
+    arena *arenas;
+    pool *pool;            // its owner keeps it as long as any board
+    board *next, *previous; // in the pool
     uint32_t code_lock;
     code_page *code[CODE_BUCKETS];
     const decoder *decoder; // its owner keeps it as long as any board
@@ -276,11 +370,11 @@ uint32_t decode_expand(const board *b,
 void decode_operation(const board *b, uint32_t raw, unsigned offset, bool far, operation *out);
 void decode_block(const board *b, code_page *page, unsigned slot);
 code_page *code_new(const board *b, const uint8_t *host);
-void code_free(code_page *page);
+void code_free(const board *b, code_page *page);
 void code_invalidate(const board *b, code_page *page, unsigned offset, unsigned length);
 code_page *code_shared(board *b, const uint8_t *host);
 void code_donate(board *b, code_page *page);
-void code_purge(board *b, const uint8_t *start, uint64_t length);
+void code_purge(board *b, void *const *pages, unsigned count);
 
 // tlb.c: what walks have found, for the address spaces that were used last
 
@@ -768,7 +862,6 @@ void machine_unwind(machine *m, const uint64_t *registers);
 void machine_trace(trace_call *call);
 void machine_seal(seal_call *call);
 void machine_adopt(adopt_call *call);
-void machine_collapse(machine *m);
 bool machine_uses(const machine *m, const void *context);
 void machine_rollback(machine *m); // may fault if memory is in place
 void machine_access(access_call *call);
@@ -797,7 +890,7 @@ void machine_interrupt(machine *m);
 void machine_clear_interrupt(machine *m);
 void machine_cool(machine *m);
 bool sanitized(void);
-board *board_new(const decoder *d, uint64_t cycles_per_tick, uint32_t devices, uint64_t watched,
+board *board_new(const decoder *d, pool *p, uint64_t cycles_per_tick, uint32_t devices, uint64_t watched,
                  uint64_t watched_fromhost);
 board *board_like(const board *other);
 bool board_add_range(board *b, uint64_t start, uint64_t length, uint32_t flags);

@@ -145,7 +145,7 @@ static uint8_t *host_of(machine *m, uint64_t page) {
 
 bool engine_open(machine *m) {
     if (!m->engine) {
-        engine *e = malloc(sizeof *e); // most of it is written when it is used
+        engine *e = pool_take_one(m->home->pool, BLOCK_ENGINE); // most of it is written when it is used
         if (!e) return false;
         memset(e, 0, offsetof(engine, spaces));
         for (unsigned i = 0; i < SPACES; i++) {
@@ -170,7 +170,7 @@ void engine_flush(machine *m) {
         if (e->cares[i].used) bury(e, &e->cares[i]);
     while (e->graveyard) {
         code_page *next = e->graveyard->next;
-        code_free(e->graveyard);
+        code_free(m->home, e->graveyard);
         e->graveyard = next;
     }
     if (e->care_capacity) memset(e->cares, 0, e->care_capacity * sizeof *e->cares);
@@ -185,7 +185,7 @@ void engine_close(machine *m) {
     if (!m->engine) return;
     engine_flush(m);
     free(m->engine->cares);
-    free(m->engine);
+    pool_give_one(m->home->pool, BLOCK_ENGINE, m->engine);
     m->engine = NULL;
 }
 

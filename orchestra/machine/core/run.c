@@ -472,7 +472,7 @@ static const void *const *interpreter(machine *m) {
 
     while (e->graveyard) {
         code_page *next = e->graveyard->next;
-        code_free(e->graveyard);
+        code_free(m->home, e->graveyard);
         e->graveyard = next;
     }
     m->attention = false;

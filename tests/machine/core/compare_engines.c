@@ -42,7 +42,7 @@ int main(int argc, char **argv) {
     if (io_executable_map(&map, CACHE_BYTES) != 0) return 3;
     codecache *cache = codecache_start((void *)map.notes, map.writable, map.executable, map.length);
     if (!cache) return 4;
-    board *home = board_new(decoder_new(0), 100, DEVICE_HTIF, ~0ull, ~0ull);
+    board *home = board_new(decoder_new(0), pool_new(NULL, NULL, NULL), 100, DEVICE_HTIF, ~0ull, ~0ull);
     board_set_cache(home, cache);
     board_add_range(home, RAM, RAM_BYTES, RANGE_READ | RANGE_WRITE | RANGE_EXECUTE | RANGE_GUEST);
     board_add_extent(home, RAM, RAM_BYTES, (uintptr_t)ram, 0);
