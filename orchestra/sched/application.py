@@ -67,7 +67,7 @@ class Application:
         self._room = Room(1, settings.queue, "input")
         self._turns = Turns()
         self._job: InputJob | None = None  # whose turn it is
-        self._writer = Writer(machine, history.log, pool, settings, history.directory)
+        self._writer = Writer(machine, history.log, pool, settings)
         self._keeper = Keeper(
             name, settings, scheduler, journal, history, self._writer, self._turns
         )

@@ -31,8 +31,6 @@ EVENT_NAMES = MappingProxyType(
         "fleet.opened": ("workers",),
         "fleet.closed": ("duration", "calls", "slices", "cycles"),
         "application.opened": ("machine", "cycle", "inputs", "replayed", "duration"),
-        "application.renewed": ("machine", "cycle", "duration"),
-        "renewal.failed": ("machine", "error"),
         "application.closed": ("machine", "inputs", "duration"),
         "snapshot.stored": ("machine", "number", "cycle", "pages", "duration"),
         "snapshot.failed": ("machine", "number", "error"),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 
-from orchestra.errors import BadConfig, BadImage, GuestError
+from orchestra.errors import BadConfig, BadImage, GuestError, MachineLocked
+from orchestra.io.folder import remove
 from orchestra.io.lock import lock
 from orchestra.machine.config import MachineConfig
 from orchestra.machine.machine import Machine
@@ -18,7 +19,6 @@ from orchestra.sched.application import Application
 from orchestra.sched.history import History, Snapshots
 from orchestra.sched.input_log import InputLog
 from orchestra.sched.plan import Priority, Share
-from orchestra.sched.writer import remove_lives
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -51,7 +51,7 @@ async def open_application(
     began = scheduler.clock.now()
     await scheduler.in_thread(partial(_make_folder, path, genesis))
     with await lock(path, "exclusive"):
-        await scheduler.in_thread(partial(remove_lives, path))
+        await scheduler.in_thread(partial(_remove_lives, path))
         log = await scheduler.in_thread(partial(InputLog, path / LOG))
         try:
             share = Share(name, settings.weight)
@@ -94,6 +94,13 @@ def _make_folder(path: Path, genesis: Genesis | None) -> None:
             raise BadConfig("genesis", str(genesis), "a machine in another folder than its own")
     elif not path.is_dir():
         raise BadImage(path, "type", "no such folder", "an application's, or a genesis to make it")
+
+
+def _remove_lives(directory: Path) -> None:
+    """Remove the folders that machines of processes before this one ran in."""
+    for path in directory.glob("live*"):
+        with suppress(MachineLocked, OSError):
+            remove(path)
 
 
 async def _found(

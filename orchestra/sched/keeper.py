@@ -34,8 +34,8 @@ class Order:
 class Keeper:
     """Does what files are waited for, so that who gives an input may give up at any moment.
 
-    Inputs that come while the log is being synced share the next sync. Storing the state and
-    renewing the machine need the turn: whoever has it gives it to the keeper with `end_turn`.
+    Inputs that come while the log is being synced share the next sync. Storing the state needs
+    the turn: whoever has it gives it to the keeper with `end_turn`.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Keeper:
 
     def end_turn(self) -> None:
         """End the turn of an input, when a snapshot is due not before that is stored."""
-        self._has_turn = self._is_due or self._writer.is_worn
+        self._has_turn = self._is_due
         if not self._has_turn:
             self._turns.leave()
         if self._has_turn or self._writer.lags:
@@ -134,8 +134,6 @@ class Keeper:
                 await self._fill(self._orders.popleft())
             if self._is_due:
                 await self._store_due()
-            if self._writer.is_worn:
-                await self._renew()
         finally:
             self._has_turn = False
             self._turns.leave()
@@ -178,17 +176,3 @@ class Keeper:
             duration=self._scheduler.clock.now() - began,
         )
         return snapshots.path(number)
-
-    async def _renew(self) -> None:
-        began = self._scheduler.clock.now()
-        try:
-            await self._scheduler.in_thread(self._writer.renew)
-        except (OrchestraError, OSError) as error:
-            self._journal.warning("renewal.failed", machine=self._name, error=str(error))
-        else:
-            self._journal.info(
-                "application.renewed",
-                machine=self._name,
-                cycle=self._writer.machine.cycle,
-                duration=self._scheduler.clock.now() - began,
-            )

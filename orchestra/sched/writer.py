@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from orchestra.errors import LogFault, MachineLocked, OrchestraError
-from orchestra.io import folder
-from orchestra.machine.machine import Machine
+from orchestra.errors import LogFault
 from orchestra.machine.request import Outcome
 from orchestra.sched.input_log import InputOutcome
 from orchestra.sched.jobs import Job, RequestJob
@@ -16,18 +13,15 @@ from orchestra.sched.plan import Priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+    from orchestra.machine.machine import Machine
     from orchestra.machine.request import Request
     from orchestra.sched.input_log import InputLog
     from orchestra.sched.inspection import InspectPool
     from orchestra.sched.plan import Share
     from orchestra.sched.settings import ApplicationSettings
 
-__all__ = ["LIVE", "InputJob", "Writer", "remove_lives"]
-
-LIVE = "live"  # what a folder's name begins with that a machine runs in now
-RENEW_AFTER = 256  # published states
+__all__ = ["InputJob", "Writer"]
 
 
 class Writer:
@@ -44,7 +38,6 @@ class Writer:
         log: InputLog,
         pool: InspectPool,
         settings: ApplicationSettings,
-        directory: Path,
     ) -> None:
         self.machine = machine
         self.log = log
@@ -52,13 +45,9 @@ class Writer:
         self.published = log.last  # the last input that is
         self._pool = pool
         self._settings = settings
-        self._directory = directory
         self._lock = threading.Lock()  # guards these two
         self._committed = log.last
         self._next: Machine | None = None  # the state to publish
-        self._publications = 0  # since the machine was opened
-        self._lives = 0
-        self._renewed = False
         self._broken: LogFault | None = None
 
     def begin(self) -> None:
@@ -124,44 +113,13 @@ class Writer:
                 raise self._broken from error
         if following is not None:
             self._pool.swap(following)
-            self._publications += 1
         self.published = number
 
-    @property
-    def is_worn(self) -> bool:
-        """Whether the machine should be renewed."""
-        return self._publications >= RENEW_AFTER
-
-    def renew(self) -> None:
-        """Go on in a machine that was stored and opened; blocking, between two inputs.
-
-        A state that others have seen keeps its pages where they are in the machine's arena, even
-        when nobody needs it any more: only with the machine does that memory go.
-        """
-        self._lives += 1
-        live = self._directory / f"{LIVE}-{self._lives}"
-        old = self.machine
-        old.snapshot(live)
-        new = Machine.open(live, storage=self._settings.storage)
-        try:
-            following = new.fork()
-        except BaseException:
-            new.close()
-            raise
-        self.machine = new
-        self._publications, self._renewed = 0, True
-        self._pool.swap(following)
-        with suppress(OrchestraError, OSError):  # the new one is at work already
-            old.close()
-            remove_lives(self._directory, keep=live)
-
     def close(self) -> None:
-        """Drop a state that was not published, and a machine that was opened here."""
+        """Drop a state that was not published."""
         following, self._next = self._next, None
         if following is not None:
             following.close()
-        if self._renewed:
-            self.machine.close()
 
 
 class InputJob(RequestJob):
@@ -195,14 +153,6 @@ class InputJob(RequestJob):
         else:
             self.result = self._writer.commit(request.payload, outcome)
         return True
-
-
-def remove_lives(directory: Path, *, keep: Path | None = None) -> None:
-    """Remove the folders that machines ran in, but one, and those whose leases are still out."""
-    for path in directory.glob(f"{LIVE}*"):
-        if path != keep:
-            with suppress(MachineLocked, OSError):
-                folder.remove(path)
 
 
 def fields_of(outcome: Outcome) -> dict[str, Any]:

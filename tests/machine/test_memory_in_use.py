@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -81,14 +82,11 @@ def versions_kept(machines, root):
     """Say which versions of pages somebody can reach: a machine, or several from one state."""
     heirs = {}
     held = {root, *(item.base for item in machines)}
-    for state in held.copy():
-        while state.parent is not None:
-            below = state.parent
-            known = heirs.setdefault(below, set())
-            if state in known:
-                break
-            known.add(state)
-            state = below
+    for top in held:
+        state = top
+        while state.parent is not None and state not in heirs.get(state.parent, ()):
+            heirs.setdefault(state.parent, set()).add(state)
+            state = state.parent
 
     kept = held | {state for state, above in heirs.items() if len(above) > 1}
     for state in sorted(heirs.keys() - kept, key=lambda state: -state.height):
@@ -227,8 +225,7 @@ def test_memory_that_is_not_needed_goes_back_to_the_system():
 
 
 def resident_bytes():
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_code_that_ran_in_states_that_are_gone_is_gone_as_well():

@@ -7,7 +7,8 @@
 
 /* Zeros, aligned to their number, which is a power of two; NULL: there is no memory. */
 void *io_blocks_take(uint64_t length) {
-    char *start = mmap(NULL, 2 * length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *start =
+        mmap(NULL, 2 * length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (start == MAP_FAILED) return NULL;
     size_t before = -(uintptr_t)start & (length - 1);
     if (before) munmap(start, before);

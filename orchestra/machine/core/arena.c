@@ -1,7 +1,7 @@
 /* arena.c: pages in a file of the machine's, which the host lengthens; each is given back on its own.
  *
- * A page that is given back is taken again only while the arena is some machine's top. Once its file has become
- * a delta, no page in it changes any more: the machine has another top then.
+ * A page that is given back is taken again only while the arena is some machine's top. Once its file has
+ * become a delta, no page in it changes any more: the machine has another top then.
  */
 #include "machine.h"
 

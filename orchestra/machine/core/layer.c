@@ -1,9 +1,10 @@
 /* layer.c: immutable memories, each on top of another, and when two of them become one.
  *
- * A layer stays while a machine, the host or a layer on top of it refers to it. When nothing but one layer on top
- * of it does, nobody can see it as it was: it is merged into that one, and what is hidden there is given back. So
- * what is kept is what somebody can still reach, whoever let go of the rest, on whatever thread and in whatever
- * order. The board's lock covers who refers to whom and who owns which nodes; machines that run read neither.
+ * A layer stays while a machine, the host or a layer on top of it refers to it. When nothing but one layer on
+ * top of it does, nobody can see it as it was: it is merged into that one, and what is hidden there is given
+ * back. So what is kept is what somebody can still reach, whoever let go of the rest, on whatever thread and
+ * in whatever order. The board's lock covers who refers to whom and who owns which nodes; machines that run
+ * read neither.
  */
 #include "machine.h"
 
@@ -79,7 +80,8 @@ void layer_release(layer *l) {
         l->parent = over;
         over = l;
     }
-    if (l && l->heirs && __atomic_load_n(&l->references, __ATOMIC_ACQUIRE) == 1) settle(l->heirs, &over, &dead);
+    if (l && l->heirs && __atomic_load_n(&l->references, __ATOMIC_ACQUIRE) == 1)
+        settle(l->heirs, &over, &dead);
     spin_unlock(&b->lock);
     finish(b, over, dead);
 }

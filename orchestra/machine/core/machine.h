@@ -120,7 +120,7 @@ typedef void (*block_give)(void *start, uint64_t bytes);
 
 typedef struct chunk chunk;
 
-typedef struct { // of one size
+typedef struct {                         // of one size
     uint32_t lock, block, blocks, first; // bytes of a block, how many a chunk has, where they begin
     uint64_t chunk;                      // bytes
     chunk *list, *last;
@@ -172,11 +172,11 @@ uint64_t arena_used(const arena *a);
 // tree.c: pages by their numbers, as many trees that share nodes
 
 struct node {
-    uint64_t epoch;    // of whoever made it
-    uint64_t owned;    // leaf: bit i set when child[i] goes with it
-    uint64_t in_place; // leaf: bit i set when child[i] is stored to where it is (flat.c)
-    uint64_t page;     // the first that it leads to
-    uint64_t level;    // 0: a leaf
+    uint64_t epoch;        // of whoever made it
+    uint64_t owned;        // leaf: bit i set when child[i] goes with it
+    uint64_t in_place;     // leaf: bit i set when child[i] is stored to where it is (flat.c)
+    uint64_t page;         // the first that it leads to
+    uint64_t level;        // 0: a leaf
     node *next, *previous; // in its owner's list
     node *under;           // what it was copied from
     void *child[NODE_CHILDREN];
@@ -191,7 +191,8 @@ typedef struct { // what one owner has added to a tree
 typedef enum { PUT_MAPPED, PUT_OWNED, PUT_IN_PLACE } put_kind;
 
 node *tree_leaf(const board *b, node *root, uint64_t page);
-bool tree_put(board *b, stratum *s, uint64_t floor, node **spare, uint64_t page, uint8_t *host, put_kind kind);
+bool tree_put(board *b, stratum *s, uint64_t floor, node **spare, uint64_t page, uint8_t *host,
+              put_kind kind);
 stratum tree_merge(const board *b, stratum lower, uint64_t floor, stratum upper, node **dead);
 uint64_t tree_owned(const node *n, uint64_t *pages);
 uint64_t tree_next(const board *b, node *root, uint64_t page);
@@ -305,7 +306,7 @@ struct board {
     uint64_t epochs;
     uint32_t lock; // of layers and arenas
     arena *arenas;
-    pool *pool;            // its owner keeps it as long as any board
+    pool *pool;             // its owner keeps it as long as any board
     board *next, *previous; // in the pool
     uint32_t code_lock;
     code_page *code[CODE_BUCKETS];

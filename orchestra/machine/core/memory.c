@@ -178,7 +178,8 @@ bool machine_set_arena(machine *m, arena_grow grow, void *context) {
 // Nodes of the base that were hidden by the top, with what they own.
 static void recycle_hidden(machine *m, node *hidden) {
     void *pages[NODE_CHILDREN];
-    bool files = __atomic_load_n(&m->home->arenas, __ATOMIC_ACQUIRE); // some pages may be in a file that is over
+    bool files =
+        __atomic_load_n(&m->home->arenas, __ATOMIC_ACQUIRE); // some pages may be in a file that is over
     for (const node *n = hidden; n; n = n->next) {
         unsigned count = leaf_pages(n, pages);
         if (!count) continue;
@@ -191,8 +192,8 @@ static void recycle_hidden(machine *m, node *hidden) {
     recycle_nodes(m, hidden);
 }
 
-// Make what the machine is now its base layer; O(nodes copied), or O(1) when others see the base. `stored` says
-// that all of it is in files now.
+// Make what the machine is now its base layer; O(nodes copied), or O(1) when others see the base. `stored`
+// says that all of it is in files now.
 layer *memory_seal(machine *m, bool stored) {
     memory *mem = &m->memory;
     layer *base = mem->base;

@@ -1,10 +1,10 @@
 /* pool.c: blocks of a few sizes (pages, nodes, engines …) for all machines of a process, whichever thread
  * takes them and whichever gives them back.
  *
- * They are cut from aligned chunks that the host hands in. A chunk's header says which of its blocks are free,
- * and which of those are cold: never touched, or discarded since. Warm ones are taken first; when much more is
- * warm than is used, the host gets some back. Nothing in a free block is read or written, so a page of a
- * machine needs no care but to be given back once.
+ * They are cut from aligned chunks that the host hands in. A chunk's header says which of its blocks are
+ * free, and which of those are cold: never touched, or discarded since. Warm ones are taken first; when much
+ * more is warm than is used, the host gets some back. Nothing in a free block is read or written, so a page
+ * of a machine needs no care but to be given back once.
  */
 #include "machine.h"
 
@@ -34,8 +34,7 @@ struct chunk {
 
 pool *pool_new(block_take take, block_give give, block_give discard) {
     static const uint32_t bytes[BLOCK_KINDS] = {PAGE_BYTES, sizeof(node), sizeof(layer),
-                                                sizeof(code_page) + sizeof(hot_page),
-                                                sizeof(engine)};
+                                                sizeof(code_page) + sizeof(hot_page), sizeof(engine)};
     pool *p = calloc(1, sizeof *p);
     if (!p) return NULL;
     for (unsigned kind = 0; kind < BLOCK_KINDS; kind++) {
@@ -145,7 +144,8 @@ static void discard_runs(const shelf *s, chunk *c, const uint64_t *words) {
             if (!count++) first = i;
             continue;
         }
-        if (count) s->discard((uint8_t *)c + s->first + (uint64_t)first * s->block, (uint64_t)count * s->block);
+        if (count)
+            s->discard((uint8_t *)c + s->first + (uint64_t)first * s->block, (uint64_t)count * s->block);
         count = 0;
     }
 }

@@ -1,10 +1,10 @@
 /* tree.c: a persistent radix tree from page numbers to pages, and who owns which of its nodes.
  *
- * Whoever changes a tree copies the nodes on the way that are not its own, so all older roots stay as they are.
- * A layer, or a machine's top, owns the nodes it made: its stratum. A leaf says which of the pages it leads to
- * were made with it, and are given back with it. A copy knows what it was copied from, which it hides from
- * everything above; so when two strata become one, what the upper one hides of the lower is found and freed
- * without a look at the rest.
+ * Whoever changes a tree copies the nodes on the way that are not its own, so all older roots stay as they
+ * are. A layer, or a machine's top, owns the nodes it made: its stratum. A leaf says which of the pages it
+ * leads to were made with it, and are given back with it. A copy knows what it was copied from, which it
+ * hides from everything above; so when two strata become one, what the upper one hides of the lower is found
+ * and freed without a look at the rest.
  *
  * Epochs grow from a layer to those on top of it: a node is of the stratum whose epoch is the first not to be
  * below the node's.
@@ -59,7 +59,8 @@ static node *node_new(board *b, node **spare) {
 }
 
 // Put `host` into the tree as the page's content, copying the nodes that are of `floor` or older.
-bool tree_put(board *b, stratum *s, uint64_t floor, node **spare, uint64_t page, uint8_t *host, put_kind kind) {
+bool tree_put(board *b, stratum *s, uint64_t floor, node **spare, uint64_t page, uint8_t *host,
+              put_kind kind) {
     node **link = &s->root, *n = NULL;
     for (unsigned level = top_level(b) + 1; level-- > 0;) {
         n = *link;
@@ -102,8 +103,9 @@ static void bury(stratum *s, node *n, node **dead) {
     *dead = n;
 }
 
-// Make one stratum of two, of which the upper lies directly on the lower, which nobody sees by itself. `floor`
-// is the epoch of what is below. Nodes that nobody reaches any more become `dead`, with the pages they own.
+// Make one stratum of two, of which the upper lies directly on the lower, which nobody sees by itself.
+// `floor` is the epoch of what is below. Nodes that nobody reaches any more become `dead`, with the pages
+// they own.
 stratum tree_merge(const board *b, stratum lower, uint64_t floor, stratum upper, node **dead) {
     node *next, *hidden;
     if (upper.count <= lower.count) {

@@ -112,7 +112,8 @@ static void step(worker *w) {
         start(w, n);
     } else if (action < 10) {
         for (unsigned i = next(w, 4) ? 3 : 40; i > 0; i--) {
-            uint64_t page = next(w, PAGES), version = __atomic_add_fetch(&w->bench->version, 1, __ATOMIC_RELAXED);
+            uint64_t page = next(w, PAGES),
+                     version = __atomic_add_fetch(&w->bench->version, 1, __ATOMIC_RELAXED);
             touch(m, page, &version, true);
             w->own[n].now.page[page] = version;
         }
