@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StateHash", "contents"]
 
-GATHER_PAGES: Final = 256  # copied from a machine at a time
+GATHER_PAGES: Final = 16  # copied from a machine at a time; see COLLECT_PAGES
 
 
 class HashedCore(Protocol):

@@ -16,6 +16,7 @@ from pathlib import Path
 import anyio
 
 from orchestra.errors import AtCapacity
+from orchestra.machine._core import blocks_in_use
 from orchestra.machine.request import Limits
 from orchestra.sched.fleet import open_fleet
 from orchestra.sched.settings import ApplicationSettings
@@ -40,6 +41,7 @@ class Held:
     threads: int
     locks: int
     resident: int
+    blocks: dict[str, int]  # that machines use
 
 
 @dataclass
@@ -64,6 +66,7 @@ def held():
         threads=threading.active_count(),
         locks=sum(f" {pid} " in line for line in locks),
         resident=pages * os.sysconf("SC_PAGE_SIZE"),
+        blocks={kind: blocks.used for kind, blocks in blocks_in_use().items()},
     )
 
 

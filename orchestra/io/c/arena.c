@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -65,8 +66,10 @@ void io_arena_free(struct io_arena *arena) {
     int gone = gone_with_fork(arena);
     for (struct chunk *chunk = first_chunk(arena), *next; chunk != NULL; chunk = next) {
         next = next_chunk(chunk);
-        if (chunk->map.slot < 0)
+        if (chunk->map.slot < 0 && chunk->map.length == FIRST_CHUNK)
             free((void *)chunk->map.address);
+        else if (chunk->map.slot < 0)
+            munmap((void *)chunk->map.address, chunk->map.length);
         else if (gone)
             io_map_forget(&chunk->map);
         else
@@ -76,10 +79,13 @@ void io_arena_free(struct io_arena *arena) {
     free(arena);
 }
 
-/* Warm memory: a machine that is opened and closed again and again faults no page in. */
-static int take_from_heap(struct io_map *map, uint64_t length) {
-    void *memory = aligned_alloc(PAGE, length);
-    if (memory == NULL) return -ENOMEM;
+/* Warm memory: a machine that is opened, changes little and is closed again faults no page in. What is larger
+ * would leave holes in the heaps of the threads it comes from. */
+static int take_from_memory(struct io_map *map, uint64_t length) {
+    void *memory = length == FIRST_CHUNK
+                       ? aligned_alloc(PAGE, length)
+                       : mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == NULL || memory == MAP_FAILED) return -ENOMEM;
     *map = (struct io_map){.address = (uintptr_t)memory, .length = length, .slot = -1};
     return 0;
 }
@@ -111,7 +117,7 @@ void *io_arena_grow(void *context, uint64_t wanted, uint64_t *got) {
     if (chunk == NULL) return NULL;
     chunk->file_offset = arena->first_offset + io_arena_length(arena);
     int in_file = io_arena_length(arena) + length > arena->anonymous;
-    int result = in_file ? map_in_file(arena, chunk, length) : take_from_heap(&chunk->map, length);
+    int result = in_file ? map_in_file(arena, chunk, length) : take_from_memory(&chunk->map, length);
     if (result != 0) {
         free(chunk);
         return NULL;

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Core"]
 
-COLLECT_PAGES = 256
+COLLECT_PAGES = 16  # at a time: large buffers that come and go in many threads tear malloc's heaps
 FEW_PAGES = 64  # that are asked for at first
 
 
