@@ -31,8 +31,8 @@ SETTINGS = [
 INPUTS = [b"mint a 1", b"mint b 7", b"burn a 3", b"spin 30000", b"page 40", b"crash", b"fail so"]
 QUERIES = [b"balance a", b"total", b"page 3", b"spin 50000", b"halt 1", b"flood 30", b"accounts"]
 ROUND_SECONDS = 4
-# what may be added after the first round: to the twins, as inputs touch more of them; an application
-# that kept what it published would have a hundred thousand pages after ten minutes
+# what may be added after the first round: to the twins, as inputs touch more of them. An
+# application that kept what it published would have a hundred thousand pages after ten minutes
 MORE_BLOCKS = {"page": 300, "node": 60, "layer": 4, "code": 8, "engine": 0}
 MORE_BYTES = 16 << 20  # in the second half of a long run
 
@@ -192,7 +192,8 @@ if __name__ == "__main__":
         )
         grown = (now.resident - warm.resident) / 1e6
         print(
-            f"{tally.rounds} rounds, {tally.kills} kills, {tally.counts}; {grown:+.1f} MB in the second half"
+            f"{tally.rounds} rounds, {tally.kills} kills, {tally.counts}; "
+            f"{grown:+.1f} MB in the second half"
         )
 
     anyio.run(main, backend=loop)

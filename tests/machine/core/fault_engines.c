@@ -57,7 +57,7 @@ static void fill(int fd) {
 }
 
 static layer *start(codecache *cache, uintptr_t pages) {
-    board *home = board_new(decoder_new(0), 100, DEVICE_HTIF, ~0ull, ~0ull);
+    board *home = board_new(decoder_new(0), pool_new(NULL, NULL, NULL), 100, DEVICE_HTIF, ~0ull, ~0ull);
     uint32_t flags = RANGE_READ | RANGE_WRITE | RANGE_GUEST;
     board_set_cache(home, cache);
     board_add_range(home, RAM, RAM_BYTES, flags | RANGE_EXECUTE);
