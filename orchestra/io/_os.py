@@ -35,6 +35,7 @@ __all__ = [
     "exists",
     "hold_at_fork",
     "install_handler",
+    "link_all",
     "link_new",
     "lock_now",
     "map_executable",
@@ -209,9 +210,9 @@ def begin_draft(path: str) -> int:
 
 
 def end_draft(fd: int, path: str, target: str | None) -> None:
-    """Close it, and rename it unless that would replace something: OSError EEXIST.
+    """Rename it unless that would replace something, OSError EEXIST, and close it.
 
-    EINVAL where the file system cannot promise it.
+    EINVAL where the file system cannot promise it. When it fails it stays open.
     """
     _check(lib.io_draft_end(fd, _bytes(path), _bytes(target) if target else ffi.NULL), target)
 
@@ -284,6 +285,25 @@ def link_new(source: str, folder: int, name: str) -> tuple[int, int, int, int]:
     if result:
         _check(result, source)
     return file.device, file.inode, file.length, file.modified_ns
+
+
+_LINKED: Final = struct.Struct("@4QqI4xq")
+assert _LINKED.size == ffi.sizeof("struct io_linked")
+
+
+def link_all(
+    folder: int, pairs: Sequence[tuple[str, str]]
+) -> list[tuple[tuple[int, int, int, int], int]]:
+    """Do link_new with each (source, name): which file it was, and errno or 0."""
+    linked = ffi.new("struct io_linked[]", len(pairs))
+    names = "\0".join([part for pair in pairs for part in pair])
+    lib.io_link_all(folder, _bytes(names), len(pairs), linked)
+    return [
+        ((device, inode, length, modified_ns), -error)
+        for device, inode, length, _, modified_ns, _, error in _LINKED.iter_unpack(
+            ffi.buffer(linked)
+        )
+    ]
 
 
 def punch(fd: int, offset: int, length: int) -> bool:

@@ -93,26 +93,24 @@ class Draft:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        try:
-            try:
-                if kind is None and self._durable:
-                    sync_tree(Path(self.path))
-            except BaseException:
-                end_draft(self._fd, self.path, None)
-                raise
-            if kind is None:
-                _publish(self._fd, self.path, self.target)
-            else:
-                end_draft(self._fd, self.path, None)
-        except BaseException:
-            shutil.rmtree(self.path, ignore_errors=True)
-            raise
         if kind is not None:
-            shutil.rmtree(self.path, ignore_errors=True)
+            self._drop()
             if isinstance(error, OSError):
                 self._locate(error)
-        elif self._durable:
+            return
+        try:
+            if self._durable:
+                sync_tree(Path(self.path))
+            _publish(self._fd, self.path, self.target)
+        except BaseException:
+            self._drop()
+            raise
+        if self._durable:
             sync(Path(os.path.dirname(self.target) or "."))
+
+    def _drop(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        end_draft(self._fd, self.path, None)
 
     def _locate(self, error: OSError) -> None:
         """Name the file that was to be, not what it was called meanwhile."""
@@ -265,6 +263,7 @@ def _publish(fd: int, temporary: str, target: str) -> None:
         if error.errno not in _NO_RENAME_NEW:
             raise
         _rename_over_claim(Path(temporary), Path(target))
+        end_draft(fd, temporary, None)
 
 
 def _rename_over_claim(temporary: Path, target: Path) -> None:

@@ -7,10 +7,11 @@ log-structured merge tree, so that a lineage stays short however often a machine
 
 from __future__ import annotations
 
+import errno
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from orchestra.io.entry import Identity, identity_of, link_new
+from orchestra.io.entry import Identity, identity_of, link_all
 from orchestra.io.reflink import Method, cannot_link, clone_file
 
 from ._core import DEAD_SLOT, ZERO_PAGE
@@ -21,15 +22,15 @@ if TYPE_CHECKING:
 
     from orchestra.io.arena import Arena
 
-    from .record import ImageFile
     from .view import View
 
-__all__ = ["Image", "Methods", "Part", "absorb", "link_parts", "next_name", "parts_of"]
+__all__ = ["Methods", "Part", "absorb", "link_parts", "next_name", "parts_of"]
 
 # A delta is absorbed when this many times the pages that are new are at least those written again:
 # then each page is written again this many times before the delta it is in has grown by as much.
 WRITTEN_AGAIN = 4
 DEEPEST = 16  # deltas; then half of them are absorbed
+DEAD_BYTES = DEAD_SLOT.to_bytes(8, "little")
 
 Methods = dict[str, int]
 
@@ -62,19 +63,16 @@ class Part:
             self._pages = pages
         return self._pages
 
+    @property
+    def least_pages(self) -> int:
+        """How many pages it holds at least, which costs little to say."""
+        return len(self._index) - self._index.tobytes().count(DEAD_BYTES)
+
     def moved(self, folder: str, identity: Identity) -> Part:
         """Return the same delta in another folder."""
         part = Part(folder, self.name, identity, self._index, self.arena)
         part._pages = self._pages
         return part
-
-
-class Image(NamedTuple):
-    """An image file and where to link or copy it from."""
-
-    file: ImageFile
-    path: str
-    ours: bool  # a read-only file of a machine's folder, which may be linked
 
 
 def parts_of(view: View) -> list[Part]:
@@ -97,6 +95,8 @@ def absorb(
     wanted, kept = set(fresh), list(parts)
     deep = len(kept) > DEEPEST
     while kept and (copying or kept[-1].arena is None):
+        if not deep and kept[-1].least_pages > (WRITTEN_AGAIN + 1) * len(wanted):
+            break  # whatever they have in common
         pages = kept[-1].pages
         common = len(wanted & pages)
         again, new = len(pages) - common, len(wanted) - common
@@ -115,29 +115,33 @@ def link_parts(
     Returns them as they are there, and those whose files are gone or others; in the folder `home`,
     which is locked, nobody changes them.
     """
+    away = [part for part in parts if part.folder != path]
+    links = link_all(folder, [(f"{part.folder}/{part.name}", part.name) for part in away])
+    found = dict(zip((part.name for part in away), links, strict=True))
     linked, lost = [], []
     for part in parts:
         if part.folder == path:
             linked.append(part)
             continue
+        identity, number = found[part.name]
         method: Method = "link"
-        try:
-            identity = found = link_new(f"{part.folder}/{part.name}", folder, part.name)
-        except FileNotFoundError:
+        there = identity
+        if number == errno.ENOENT:
             lost.append(part)
             continue
-        except OSError as error:
-            if not cannot_link(error):
-                raise
+        if number:
             source, target = f"{part.folder}/{part.name}", f"{path}/{part.name}"
+            error = OSError(number, os.strerror(number), source)
+            if not cannot_link(error):
+                raise error
             method = clone_file(source, target, 0o444).method
-            found, identity = identity_of(source), identity_of(target)
-        if found != part.identity and part.folder != home:  # another file has that name now
+            identity, there = identity_of(source), identity_of(target)
+        if identity != part.identity and part.folder != home:  # another file has that name now
             os.unlink(f"{path}/{part.name}")
             lost.append(part)
             continue
         methods[method] = methods.get(method, 0) + 1
-        linked.append(part.moved(path, identity))
+        linked.append(part.moved(path, there))
     return linked, lost
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from array import array
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,28 +10,18 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from msgspec import Struct
 
-from orchestra.io.entry import (
-    Identity,
-    identity_of,
-    link_new,
-    put_in_place,
-    write_new,
-)
+from orchestra.io.entry import Identity, link_new, put_in_place, write_new
 from orchestra.io.folder import Draft, sync, sync_tree, temporary_name
-from orchestra.io.reflink import cannot_link, clone_file, import_file
-from orchestra.io.sparse import punch_hole
 
-from ._core import DEAD_SLOT, PAGE_BYTES, ZERO_PAGE
-from .create import image_file, record_of_plan
-from .delta import delta_head, survey_file
-from .lineage import Image, Methods, Part, absorb, link_parts, next_name, parts_of
+from .create import record_of_plan
+from .images import Image, bring, images_of, moved
+from .lineage import Methods, Part, absorb, link_parts, next_name, parts_of
 from .record import NAME, ImageFile, Record, encode_record, replace_record
+from .sealing import drop_absorbed, seal_top
 from .top import Published, Top
 from .torn import sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from orchestra.io.arena import Arena
 
     from ._core import Core
@@ -88,21 +77,7 @@ class Store:
     @property
     def _images(self) -> list[Image]:
         if self._images_found is None:
-            view = self._view
-            if view.record is not None:
-                self._images_found = [
-                    Image(image, f"{view.folder}/{image.file}", not image.shared)
-                    for image in view.record.images
-                ]
-            elif view.plan is not None:
-                self._images_found = [
-                    Image(
-                        *(ImageFile(source.name, 0, source.shared), str(source.path.resolve())),
-                        ours=False,
-                    )
-                    for source in view.plan.sources
-                ]
-        assert self._images_found is not None
+            self._images_found = images_of(self._view)
         return self._images_found
 
     def fork(self) -> Store:
@@ -167,7 +142,9 @@ class Store:
             if not flat.in_place:
                 flat.take(core.unstored())
         with draft:
-            images = [self._bring(image, draft, methods) for image in self._images]
+            images = bring(
+                *(self._images, self._view, self._flats, draft.fileno(), draft.path, methods)
+            )
             for flat in self._flats.values():
                 method = flat.copy_to(f"{draft.path}/{flat.name}", core).method
                 methods[method] = methods.get(method, 0) + 1
@@ -181,10 +158,7 @@ class Store:
                 part.folder = path
         self._parts_found, self._record = parts, record
         if self._view.plan is not None:  # the newest snapshot is the likeliest to stay
-            self._images_found = [
-                image if file.shared else Image(file, f"{path}/{file.file}", ours=True)
-                for image, file in zip(self._images, images, strict=True)
-            ]
+            self._images_found = moved(self._images, images, path)
         core.mark_stored()
         self._stored_state, self._told = core.state, True
         where = target if isinstance(target, Path) else Path(target)
@@ -301,80 +275,19 @@ class Store:
         identity = write_new(folder, name, file, 0o444)
         return [*parts, Part(path, name, identity, index)], len(index)
 
-    # a top that has grown into its file
-
     def _seal(self, core: Core, *, durable: bool) -> int:
-        """Make a delta in the machine's own folder of the top, without copying its pages again.
-
-        Returns how many pages it holds.
-        """
+        """Make a delta of a top that has grown into its file; returns how many pages it holds."""
         assert self._top is not None
-        assert self._view.folder is not None
-        arena, folder = self._top.arena, self._view.folder
-        fresh = [page for page in core.slots() if page != DEAD_SLOT]
-        wanted, kept = absorb(self._parts, fresh, copying=True)
-        core.adopt(sorted(wanted.difference(fresh)))
-        core.checkpoint()  # from here on no page moves
-        entries = core.slots()
-        slots = len(entries)
-        arena.fill_file()
-        checksums, zeros = survey_file(arena.fileno(), slots)
-        for slot in zeros:  # their space is given back
-            if entries[slot] != DEAD_SLOT:
-                entries.append(entries[slot] | ZERO_PAGE)
-                entries[slot] = DEAD_SLOT
-        for first, count in _runs(zeros):
-            punch_hole(arena.fileno(), PAGE_BYTES * (1 + first), PAGE_BYTES * count)
-        header, tail = delta_head(entries, slots, core.state, checksums)
-        name = next_name(self._parts)
-        after = self._top.become(name, slots * PAGE_BYTES, header, tail, durable=durable)
+        seal = seal_top(core, self._top, self._parts, durable=durable)
         core.mark_stored()
-        self._stored_state = core.state
-        part = Part(folder, name, identity_of(arena.fileno()), array("Q", entries), arena)
-        self._sealed.append(part)
-        self._told = False
-        self._parts_found = [*kept, part]
-        self._use_top(core, after)
-        self._drop_absorbed(core)
-        self.ready = not self._reserve
-        return len(wanted)
-
-    def _drop_absorbed(self, core: Core) -> None:
-        """Let go of what was sealed, and is in a later seal, unless a fork still has its layer."""
-        names, kept = {part.name for part in self._parts}, []
-        for part in self._sealed:
-            if part.name in names or (part.arena is not None and core.uses(part.arena.context)):
-                kept.append(part)
-                continue
-            with suppress(FileNotFoundError):
-                os.unlink(f"{part.folder}/{part.name}")
-        self._sealed = kept
+        self._stored_state, self._told = core.state, False
+        self._parts_found = [*seal.kept, seal.part]
+        self._use_top(core, seal.after)
+        names = {part.name for part in self._parts_found}
+        self._sealed = drop_absorbed(core, [*self._sealed, seal.part], names)
         self._kept = tuple(arena for arena in self._kept if core.uses(arena.context))
-
-    # what else is in a folder
-
-    def _bring(self, image: Image, draft: Draft, methods: Methods) -> ImageFile:
-        name, target = image.file.file, f"{draft.path}/{image.file.file}"
-        method: str
-        if image.file.shared:  # see Flat.copy_to
-            return ImageFile(name, self._flats[name].length, shared=True)
-        plan = self._view.plan
-        if image.ours and (plan is None or os.path.lexists(image.path)):
-            method, file = "link", image.file
-            try:
-                link_new(image.path, draft.fileno(), name)
-            except OSError as error:
-                if not cannot_link(error):
-                    raise
-                method = clone_file(image.path, target, 0o444).method
-                file = msgspec.structs.replace(file, link=None)
-        else:
-            assert plan is not None
-            source = next(item.path for item in plan.sources if item.name == name)
-            method = import_file(source.resolve(), target, link=plan.link_images).method
-            file = image_file(name, target, linked=method == "link")
-        methods[method] = methods.get(method, 0) + 1
-        return file
+        self.ready = not self._reserve
+        return seal.pages
 
     def _next_record(
         self,
@@ -398,17 +311,3 @@ class Store:
             images=tuple(images),
             deltas=tuple([part.name for part in parts]),
         )
-
-
-def _runs(slots: list[int]) -> Iterator[tuple[int, int]]:
-    """Join ascending numbers into runs: (first, count)."""
-    first = count = 0
-    for slot in slots:
-        if count and slot == first + count:
-            count += 1
-            continue
-        if count:
-            yield first, count
-        first, count = slot, 1
-    if count:
-        yield first, count

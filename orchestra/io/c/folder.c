@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -138,6 +139,15 @@ int io_link(const char *source, int folder, const char *name, struct io_file *fi
     return 0;
 }
 
+/* The same of many, in one open folder: sources and names follow one another, each ended by a zero byte. */
+void io_link_all(int folder, const char *names, int count, struct io_linked *linked) {
+    for (int i = 0; i < count; i++) {
+        const char *source = names, *name = source + strlen(source) + 1;
+        linked[i].error = io_link(source, folder, name, &linked[i].file);
+        names = name + strlen(name) + 1;
+    }
+}
+
 /* By number, because a wheel's oldest glibc (2.17) has no renameat2. */
 static int rename_flags(int folder, const char *source, const char *target, unsigned flags) {
     return syscall(SYS_renameat2, folder, source, folder, target, flags) == 0 ? 0 : -errno;
@@ -155,12 +165,15 @@ int io_draft(const char *path) {
     return -error;
 }
 
-/* It is unlocked, not by closing it alone, which would leave the lock to a copy in a process that is being
-   spawned; and gets its name, in the place of nothing. */
+/* It gets its name, in the place of nothing, and is unlocked then; while it is locked nobody sweeps it. When
+   it cannot have the name it stays open. Closing alone would leave the lock to a copy in a process that is
+   being spawned. */
 int io_draft_end(int fd, const char *path, const char *target) {
+    int error = target == NULL ? 0 : rename_flags(AT_FDCWD, path, target, RENAME_NOREPLACE);
+    if (error) return error;
     flock(fd, LOCK_UN);
     close(fd);
-    return target == NULL ? 0 : rename_flags(AT_FDCWD, path, target, RENAME_NOREPLACE);
+    return 0;
 }
 
 /* `source` takes the place of `target` in one step, and what was there is deleted. An exchange first: a plain

@@ -80,6 +80,12 @@ int io_write_new(int folder, const char *name, const char *first, uint64_t first
                  uint64_t second_length, const char *third, uint64_t third_length, uint32_t mode,
                  struct io_file *file);
 int io_link(const char *source, int folder, const char *name, struct io_file *file);
+struct io_linked {
+    struct io_file file;
+    int64_t error; // -errno
+};
+
+void io_link_all(int folder, const char *names, int count, struct io_linked *linked);
 int io_draft(const char *path);
 int io_draft_end(int fd, const char *path, const char *target);
 int io_replace(int folder, const char *source, const char *target);
