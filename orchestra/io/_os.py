@@ -340,12 +340,11 @@ class NativeLayer(NamedTuple):
 
     facts: FileFacts
     map: NativeMap | None
-    head: memoryview
+    head: bytes
     fd: int
     error: int  # what openat(2) or mmap(2) said, or 0
 
 
-NOTHING: Final = memoryview(b"")
 _LAYER: Final = struct.Struct("@4QqI4xQqqii")
 assert _LAYER.size == ffi.sizeof("struct io_layer")
 
@@ -369,18 +368,17 @@ def map_layers(
     names = [*images, *others]
     count = len(names)
     layers = ffi.new("struct io_layer[]", count)
-    heads = bytearray(head_bytes * len(others))
-    view = memoryview(heads)
+    heads = _new_room("char[]", head_bytes * len(others) or 1)
     done = lib.io_map_layers(
         *(folder, _bytes("\0".join(names)), list(images.values()), len(images), count, owner),
-        *(ffi.from_buffer("char[]", heads), head_bytes, check, context, layers),
+        *(heads, head_bytes, check, context, layers),
     )
     found, start = [], -head_bytes * len(images)
     for fields in _LAYER.iter_unpack(ffi.buffer(layers, done * _LAYER.size)):
         address, slot, got, fd, error = fields[6:]
         facts = FileFacts._make(fields[:6])
         mapped = NativeMap(address, facts.length, slot) if address else None
-        head = view[start : start + got] if got > 0 else NOTHING
+        head = ffi.buffer(heads + start, got)[:] if got > 0 else b""
         found.append(NativeLayer(facts, mapped, head, fd, -error))
         start += head_bytes
     return found

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FileFacts",
     "Identity",
+    "check_writable",
     "create_file",
     "exists",
     "facts_of",
@@ -69,6 +70,14 @@ def facts_of(fd: int) -> FileFacts:
     length, allocated = status.st_size, status.st_blocks * STAT_BLOCK_BYTES
     inode, device = status.st_ino, status.st_dev
     return FileFacts(device, inode, length, allocated, status.st_mtime_ns, status.st_mode)
+
+
+def check_writable(folder: int, path: str) -> None:
+    """Raise OSError EROFS or EACCES unless names can be made in an open folder."""
+    if not os.access(".", os.W_OK, dir_fd=folder):
+        read_only = os.fstatvfs(folder).f_flag & os.ST_RDONLY
+        number = errno.EROFS if read_only else errno.EACCES
+        raise OSError(number, os.strerror(number), path)
 
 
 def open_file(

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from orchestra.errors import BadImage
 from orchestra.io import folder
 from orchestra.io.entry import AT_CWD, write_new
 from orchestra.io.lock import wait_lock
 from orchestra.io.sparse import allocated_bytes, write_at
 
+from .lineage import LAST_NUMBER
 from .merged import Merged, delta_parts
-from .record import Record, encode_record, read_record, replace_record
+from .record import NAME, Record, encode_record, read_record, replace_record
 from .torn import settle_torn, sweep
 from .view import view_of_folder
 
@@ -94,6 +96,8 @@ def merged_name(deltas: tuple[str, ...]) -> str:
 
     No machine that is stored makes such a name, so what a killed process left is never mistaken.
     """
+    if len(deltas[-1]) > len(f"{LAST_NUMBER}.delta"):
+        raise BadImage(NAME, "deltas", deltas[-1], f"a number up to {LAST_NUMBER}")
     return f"0{deltas[-1]}"
 
 

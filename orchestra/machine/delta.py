@@ -174,18 +174,17 @@ def delta_of(layer: LayerFile, name: str, look: DeltaLook, bounds: Sequence[int]
     header = HEADER.unpack_from(layer.head)
     _, _, _, entries, _, offset, state_bytes, _, sums_bytes, _, sums_sum, *_ = header
     known_bytes = state_bytes + 8 * entries
-    mapping, known = layer.mapping, memoryview(b"")
+    mapping = layer.mapping
     if mapping is not None:
         known, end = layer.head[offset:], offset + known_bytes + sums_bytes
     else:
-        read = _read_known(layer, offset, state_bytes, entries, bounds)
-        known, end = memoryview(read), HEADER.size
-        look.check(read)
+        known, end = _read_known(layer, offset, state_bytes, entries, bounds), HEADER.size
+        look.check(known)
         if look.flaw:
             raise _flaw(layer, look)
         mapping = layer.map()
     start = offset + known_bytes
-    index = array("Q", bytes(known[state_bytes:known_bytes]))
+    index = array("Q", known[state_bytes:known_bytes])
     place = range(start, start + sums_bytes)
     return Delta(name, mapping, index, look, end, place, sums_sum)
 
@@ -224,7 +223,7 @@ def _read(fd: int, path: str, offset: int, length: int) -> bytes:
 def _flaw(layer: LayerFile, look: DeltaLook) -> BadImage:
     """Say what is wrong with a delta."""
     path, length = layer.path, layer.facts.length
-    header = HEADER.unpack(bytes(layer.head[: HEADER.size]).ljust(HEADER.size, b"\0"))
+    header = HEADER.unpack(layer.head[: HEADER.size].ljust(HEADER.size, b"\0"))
     magic, version, page_bytes, entries, slots, _, state_bytes, _, sums_bytes = header[:9]
     rest = state_bytes + 8 * entries + sums_bytes
     tail = 0 if HEADER.size + rest <= PAGE_BYTES else rest

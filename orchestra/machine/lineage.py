@@ -11,6 +11,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from orchestra.errors import BadImage
 from orchestra.io.entry import Identity, identity_of, link_all
 from orchestra.io.reflink import Method, cannot_link, clone_file
 
@@ -30,6 +31,7 @@ __all__ = ["Methods", "Part", "absorb", "link_parts", "next_name", "parts_of"]
 # then each page is written again this many times before the delta it is in has grown by as much.
 WRITTEN_AGAIN = 4
 DEEPEST = 16  # deltas; then half of them are absorbed
+LAST_NUMBER = 10**17 - 1  # compacting puts a digit before it; a record names 18 at most
 DEAD_BYTES = DEAD_SLOT.to_bytes(8, "little")
 
 Methods = dict[str, int]
@@ -146,5 +148,9 @@ def link_parts(
 
 
 def next_name(parts: Sequence[Part]) -> str:
-    """Name the delta that comes after these."""
-    return f"{int(parts[-1].name.removesuffix('.delta')) + 1}.delta" if parts else "0.delta"
+    """Name the delta that comes after these; BadImage where a record has used up the numbers."""
+    number = int(parts[-1].name.removesuffix(".delta")) + 1 if parts else 0
+    if number > LAST_NUMBER:
+        path = f"{parts[-1].folder}/{parts[-1].name}"
+        raise BadImage(path, "number", number - 1, f"less than {LAST_NUMBER}: no layer can follow")
+    return f"{number}.delta"

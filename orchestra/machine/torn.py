@@ -54,7 +54,9 @@ def settle_torn(
         drives = [item.name for item in plan_layout(record.config).memory if item.in_place]
         if drives:  # written in place since the seal
             lost = f"none here, for what was stored in its drive {drives[0]} cannot be undone"
-            raise MachineTorn(folder, lost, "open a snapshot that was made before")
+            snapshot, _ = _last_published(folder, note, keep=False)
+            path = "a snapshot that was made before" if snapshot is None else snapshot.path
+            raise MachineTorn(folder, lost, f"open {path} instead, and delete this folder")
         snapshot, lock = _last_published(folder, note, keep=writing and torn == "discard")
         try:
             if torn == "refuse":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from orchestra.errors import BadImage
+from orchestra.io.entry import check_writable
 from orchestra.io.folder import child, remove
 from orchestra.io.layers import map_layers
 from orchestra.io.mapping import Mapping, map_file
@@ -149,6 +150,8 @@ def _open_folder(
 ) -> View:
     try:
         fd = lock.fileno()
+        if in_place:
+            check_writable(fd, folder)
         record = read_record(folder, fd)
         record = settle_torn(folder, fd, record, torn, writing=in_place)
         return view_of_folder(folder, fd, record, [lock], in_place=in_place)

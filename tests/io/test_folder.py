@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from programs import StartPython, heard
 
 from orchestra.errors import BadImage, FolderExists, MachineLocked
-from orchestra.io import child, clone_file, publish, remove, replace_file, sweep, try_lock
+from orchestra.io import child, clone_file, folder, publish, remove, replace_file, sweep, try_lock
 from orchestra.io.folder import _rename_over_claim
 
 
@@ -152,6 +152,23 @@ def test_what_a_process_unseen_here_builds_is_not_swept(tmp_path: Path) -> None:
     with try_lock(building, "shared"):
         assert sweep(tmp_path) == []
     assert sweep(tmp_path) == [building]
+
+
+def test_a_folder_is_not_swept_while_it_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = folder._publish
+
+    def swept_first(fd: int, temporary: str, target: str) -> None:
+        monkeypatch.setattr(folder, "_is_alive", lambda _: False)  # in another container
+        assert not sweep(tmp_path)
+        published(fd, temporary, target)
+
+    monkeypatch.setattr(folder, "_publish", swept_first)
+    with publish(tmp_path / "app") as building:
+        (building / "file").write_bytes(b"whole")
+    assert (tmp_path / "app" / "file").read_bytes() == b"whole"
+    try_lock(tmp_path / "app", "exclusive").close()
 
 
 def test_two_processes_of_one_number_build_under_different_names(

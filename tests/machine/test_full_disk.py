@@ -1,6 +1,8 @@
 """Full disks of every kind under machines that run: a fault, some room, the same end."""
 
+import errno
 import os
+import subprocess
 
 import pytest
 
@@ -94,3 +96,15 @@ def test_a_disk_request_is_repeated_when_its_drive_has_room_again(disk, tmp_path
             assert drive.read_bytes()[:PAGE] == machine.read(at("target"), PAGE)
         assert drive.read_bytes()[PAGE:] == bytes(7 * PAGE)
     assert len(ends) == 1
+
+
+def test_a_folder_that_cannot_be_written_in_says_so_when_it_is_opened(disk):
+    with ready_ledger(disk / "app") as machine:
+        expected = machine.digest()
+    point = disk if disk.is_mount() else disk.parent
+    subprocess.run(["mount", "-o", "remount,ro", str(point)], check=True)
+    with pytest.raises(OSError, match=os.strerror(errno.EROFS)) as caught:
+        Machine.open(disk / "app", storage="backing")
+    assert caught.value.filename == str(disk / "app")
+    with Machine.open(disk / "app") as machine:
+        assert machine.digest() == expected

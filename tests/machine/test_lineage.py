@@ -16,8 +16,9 @@ from orchestra.machine._core import (
     delta_head,
     page_checksums,
 )
+from orchestra.machine.compact import merged_name
 from orchestra.machine.delta import HEADER
-from orchestra.machine.lineage import DEEPEST, Part, absorb, next_name
+from orchestra.machine.lineage import DEEPEST, LAST_NUMBER, WRITTEN_AGAIN, Part, absorb, next_name
 from orchestra.machine.record import read_record
 from tests.guests import ready_ledger
 
@@ -146,3 +147,33 @@ def test_a_state_is_stored_without_the_zeros_at_its_end(last):
     assert HEADER.unpack_from(page)[6] == (last // 8 + 1) * 8
     page, _ = delta_head([], 0, bytes(4096), None)
     assert HEADER.unpack_from(page)[6] == 0
+
+
+def test_layers_have_numbers_that_a_record_can_name_even_compacted():
+    def numbered(number):
+        return [Part("app", f"{number}.delta", (0, 0, 0, 0), array("Q"))]
+
+    assert next_name(numbered(LAST_NUMBER - 1)) == f"{LAST_NUMBER}.delta"
+    assert len(merged_name((f"{LAST_NUMBER}.delta",)).removesuffix(".delta")) == 18
+    with pytest.raises(BadImage, match="number"):
+        next_name(numbered(LAST_NUMBER))
+    with pytest.raises(BadImage, match="deltas"):
+        merged_name((f"{LAST_NUMBER + 1}.delta",))
+
+
+@given(
+    pages=st.lists(st.sets(st.integers(0, 60)), max_size=6),
+    fresh=st.sets(st.integers(0, 60), min_size=1),
+)
+def test_what_a_delta_absorbs_does_not_depend_on_the_short_cut(pages, fresh):
+    parts = [
+        Part("app", f"{number}.delta", (0, 0, 0, 0), array("Q", sorted(held)))
+        for number, held in enumerate(pages)
+    ]
+    wanted, kept = set(fresh), list(parts)
+    while kept:  # the rule as it is written
+        common = len(wanted & kept[-1].pages)
+        if len(kept[-1].pages) - common > WRITTEN_AGAIN * (len(wanted) - common):
+            break
+        wanted |= kept.pop().pages
+    assert absorb(parts, fresh) == (wanted, kept)

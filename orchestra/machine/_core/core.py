@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestra.machine._native import ffi, lib
 
-from .border import FOREVER, PAGE_BYTES, STATE_BYTES, need, new_room
+from .border import FOREVER, PAGE_BYTES, STATE_BYTES, need
 from .layer import Layer
 from .running import Running
 
@@ -101,25 +101,24 @@ class Core(Running):
             del data[call.written :]
         return index, data
 
-    def gather_delta(self, pages: Iterable[int]) -> tuple[array[int], Sequence[bytearray]]:
+    def gather_delta(self, pages: Iterable[int]) -> tuple[array[int], tuple[bytearray, bytes]]:
         """Make a delta of these pages and the state: its index, and the parts of its file."""
-        index, page = array("Q", pages), bytearray(PAGE_BYTES)
+        index = array("Q", pages)
         count = len(index)
-        data, rest = bytearray(count * PAGE_BYTES), bytearray(STATE_BYTES + 12 * count)
-        views = [ffi.from_buffer("uint8_t[]", part) for part in (data, page, rest)]
+        behind = PAGE_BYTES * (1 + count)  # in one room: page 0, the pages, the rest, checksums
+        rest_bytes = STATE_BYTES + 12 * count
+        room = bytearray(behind + rest_bytes + 4 * count)
+        start = ffi.from_buffer("uint8_t[]", room)
         call = ffi.new("gather_call *")
         call.machine, call.count = self.pointer, count
         call.pages = ffi.from_buffer("uint64_t[]", index)
-        call.bytes, call.page, call.rest = views
-        sums = new_room("uint32_t[]", count)
-        call.sums = sums
+        call.page, call.bytes, call.rest = start, start + PAGE_BYTES, start + behind
+        call.sums = ffi.cast("uint32_t *", start + behind + rest_bytes)
         self._call("machine_gather_delta", call)
-        for view in views:
-            ffi.release(view)
-        if call.written < len(data):
-            del data[call.written :]
-        del rest[call.rest_length :]
-        return index, (page, data, rest)
+        rest = bytes(room[behind : behind + call.rest_length])
+        ffi.release(start)
+        del room[PAGE_BYTES + call.written :]
+        return index, (room, rest)
 
     def slots(self) -> list[int]:
         """List the page in every slot of the machine's own arena; DEAD_SLOT where superseded."""

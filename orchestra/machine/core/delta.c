@@ -7,7 +7,7 @@ enum { VERSION = 5 };
 
 _Static_assert(sizeof(delta_header) == 80, "the header is as it is in files");
 
-// Fills page 0, which is zeros, and `rest`, which has room for all of it. Returns how much of that stands
+// Fills page 0 and `rest`, which has room for all of it. Returns how much of that stands
 // behind the last slot: nothing where page 0 has room for it. Without `sums` the pages have no checksums.
 uint64_t delta_head(const state *s, const uint64_t *index, uint64_t entries, uint64_t slots,
                     const uint32_t *sums, uint8_t *page, uint8_t *rest) {
@@ -24,8 +24,10 @@ uint64_t delta_head(const state *s, const uint64_t *index, uint64_t entries, uin
     header.known_sum = checksum(rest, known);
     header.sums_sum = checksum(rest + known, sums_bytes);
     header.own_sum = checksum((const uint8_t *)&header, offsetof(delta_header, own_sum));
+    uint64_t used = sizeof header + (fits ? length : 0);
     memcpy(page, &header, sizeof header);
-    if (fits) memcpy(page + sizeof header, rest, length);
+    memcpy(page + sizeof header, rest, used - sizeof header);
+    memset(page + used, 0, PAGE_BYTES - used);
     return fits ? 0 : length;
 }
 
