@@ -80,9 +80,11 @@ def test_errors_come_out_as_they_are():
 
 
 def test_no_thread_stays_behind():
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with open_fleet(2) as fleet, fleet.create(ledger_config()) as machine:
         fleet.run(machine)
-    assert threading.active_count() <= before
+    for thread in set(threading.enumerate()) - before:  # told to end, perhaps not there yet
+        thread.join(10)
+    assert set(threading.enumerate()) <= before
     with pytest.raises((MachineClosed, RuntimeError)):
         fleet.run(machine)
