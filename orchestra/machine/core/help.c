@@ -6,7 +6,7 @@
  */
 #include "machine.h"
 
-enum { HELP_DONE, HELP_LEAVES, HELP_CANNOT };
+enum { HELP_DONE, HELP_LEAVES, HELP_CANNOT, HELP_TRAPS, HELP_RETURNS };
 
 #define ALU(...)           return HELP_CANNOT;
 #define ALU_NONE(...)      return HELP_CANNOT;
@@ -27,7 +27,7 @@ enum { HELP_DONE, HELP_LEAVES, HELP_CANNOT };
         put;                                                                                                 \
         return HELP_DONE;                                                                                    \
     }                                                                                                        \
-    if (!mmu_load(m, address, sizeof(type), &value)) return HELP_CANNOT;                                     \
+    if (!mmu_load(m, address, sizeof(type), &value)) return HELP_TRAPS;                                      \
     put;                                                                                                     \
     return m->attention ? HELP_LEAVES : HELP_DONE;
 #define STORED(type, from)                                                                                   \
@@ -36,7 +36,7 @@ enum { HELP_DONE, HELP_LEAVES, HELP_CANNOT };
         return HELP_DONE;                                                                                    \
     }                                                                                                        \
     result = mmu_store(m, address, sizeof(type), (type)(from));                                              \
-    return result == STORE_TRAP ? HELP_CANNOT : result == STORE_LEAVE ? HELP_LEAVES : HELP_DONE;
+    return result == STORE_TRAP ? HELP_TRAPS : result == STORE_LEAVE ? HELP_LEAVES : HELP_DONE;
 #define BOXED(type)       (sizeof(type) == 4 ? 0xffffffff00000000ull | (type)value : value)
 #define LOAD(type)        LOADED(type, m->s.x[d->rd] = (uint64_t)(int64_t)(type)value)
 #define STORE(type)       STORED(type, m->s.x[d->rs2])
@@ -44,20 +44,20 @@ enum { HELP_DONE, HELP_LEAVES, HELP_CANNOT };
 #define FLOAT_STORE(type) STORED(type, m->s.f[d->rs2])
 
 #define RESERVE(type)                                                                                        \
-    if (!mmu_reserve(m, address, sizeof(type), &value)) return HELP_CANNOT;                                  \
+    if (!mmu_reserve(m, address, sizeof(type), &value)) return HELP_TRAPS;                                   \
     m->s.x[d->rd] = (uint64_t)(int64_t)(type)value;                                                          \
     return m->attention ? HELP_LEAVES : HELP_DONE;
 #define CONDITIONAL(type)                                                                                    \
     result = mmu_store_conditional(m, address, sizeof(type), (type)m->s.x[d->rs2], &stored);                 \
-    if (result == STORE_TRAP) return HELP_CANNOT;                                                            \
+    if (result == STORE_TRAP) return HELP_TRAPS;                                                             \
     m->s.x[d->rd] = !stored;                                                                                 \
     return result == STORE_LEAVE ? HELP_LEAVES : HELP_DONE;
 #define ATOMIC(signed_type, type, wanted)                                                                    \
     {                                                                                                        \
-        if (!mmu_amo_load(m, address, sizeof(type), &value)) return HELP_CANNOT;                             \
+        if (!mmu_amo_load(m, address, sizeof(type), &value)) return HELP_TRAPS;                              \
         type old = (type)value, new = (type)m->s.x[d->rs2];                                                  \
         result = mmu_store(m, address, sizeof(type), (type)(wanted));                                        \
-        if (result == STORE_TRAP) return HELP_CANNOT;                                                        \
+        if (result == STORE_TRAP) return HELP_TRAPS;                                                         \
         m->s.x[d->rd] = (uint64_t)(int64_t)(signed_type)old;                                                 \
         (void)new;                                                                                           \
         return result == STORE_LEAVE ? HELP_LEAVES : HELP_DONE;                                              \
@@ -78,32 +78,53 @@ static int access_operation(machine *m, const operation *d, unsigned opcode) {
     return HELP_CANNOT;
 }
 
-// Has nothing that the run loop would look at come of the CSR that was written? Others than these move
-// timers.
-static bool may_go_on(machine *m, int32_t csr) {
-    bool known = csr == 0x100 || csr == 0x104 || csr == 0x144 || csr == 0x300 || csr == 0x304 || csr == 0x344;
-    if (!known) return false;
-    const fetch_entry *f = &m->fetch[m->page >> PAGE_SHIFT & (FETCH_ENTRIES - 1)];
-    return !m->stop && tlb_fetch(m) == m->fetch && f->tag == m->page && mmu_bank(m) == m->bank &&
-           !interrupts_enabled(m);
+static const fetch_entry *fetched(const machine *m) { // the page under way, if its tag is m->page
+    return &m->fetch[m->page >> PAGE_SHIFT & (FETCH_ENTRIES - 1)];
 }
 
-static int help_with(machine *m, const operation *d, unsigned opcode, bool system, uint64_t pc) {
-    if (!system) return access_operation(m, d, opcode);
-    if (!system_operation(m, d, opcode, pc)) return HELP_CANNOT;
+// Has nothing that the run loop would look at come of the CSR that was written? Others than these move
+// timers. Loads and stores may go by another bank now.
+static bool may_go_on(machine *m, int32_t csr) {
+    bool known = csr == 0x100 || csr == 0x104 || csr == 0x144 || csr == 0x300 || csr == 0x304 || csr == 0x344;
+    if (!known || m->stop || tlb_fetch(m) != m->fetch || fetched(m)->tag != m->page) return false;
+    m->bank = mmu_bank(m);
+    return !interrupts_enabled(m);
+}
+
+static int system_with(machine *m, const operation *d, unsigned opcode, uint64_t pc) {
+    switch (system_operation(m, d, opcode, pc)) {
+    case GO_NEXT: break;
+    case GO_LEAVE: return HELP_RETURNS;
+    case GO_TRAP: return HELP_TRAPS;
+    case GO_ILLEGAL: return HELP_CANNOT;
+    }
     if (!m->attention) return HELP_DONE;
     if (!may_go_on(m, d->imm)) return HELP_LEAVES;
     m->attention = false;
     return HELP_DONE;
 }
 
-// Called with all registers in the state: 0, the translation goes on; else why it leaves.
+// Into a handler or out of it, without the run loop if it had nothing to do there.
+static int change_modes(machine *m, int did, uint64_t pc) {
+    if (did == HELP_TRAPS) {
+        m->s.pc = pc;
+        m->s.minstret_offset--;
+        trap_enter(m, (uint64_t)m->cause, m->value);
+    }
+    if (m->stop || m->budget <= 0 || interrupts_enabled(m)) return LEAVE_NOW;
+    m->attention = false;
+    m->fetch = tlb_fetch(m);
+    m->bank = mmu_bank(m);
+    return HELP_JUMPS;
+}
+
+// Called with all registers in the state: 0, the translation goes on; else HELP_JUMPS, or why it leaves.
 int translation_help(machine *m, uint32_t where) {
     unsigned slot = where & (PAGE_SLOTS - 1), back = where >> 16, form = 0;
     unsigned count = where >> HELP_COUNT_SHIFT & GROUP_ACCESSES;
     bool system = where & HELP_SYSTEM, floats = m->float_ready;
     int64_t budget = m->budget;
-    const fetch_entry *f = &m->fetch[m->page >> PAGE_SHIFT & (FETCH_ENTRIES - 1)];
+    const fetch_entry *f = fetched(m);
     int did = HELP_CANNOT;
     if (floats) host_gather_flags(m, m->float_status);
     m->float_again = floats && !system;
@@ -115,9 +136,15 @@ int translation_help(machine *m, uint32_t where) {
         m->delta = pc - ((uintptr_t)d >> 3);
         m->budget = budget + (int64_t)back - d->n; // as the interpreter has it, which charged d->n
         m->at = d;
-        did = help_with(m, d, form >> 2, system, pc);
+        did = system ? system_with(m, d, form >> 2, pc) : access_operation(m, d, form >> 2);
+        if (did == HELP_RETURNS || (did == HELP_TRAPS && m->cause != CAUSE_NONE)) {
+            m->at = NULL;
+            m->budget = budget + (int64_t)back - 1;
+            m->s.cycle = m->limit - (uint64_t)m->budget; // the clock, between operations
+            return change_modes(m, did, pc);
+        }
         m->at = NULL;
-        if (did == HELP_CANNOT) break;
+        if (did == HELP_CANNOT || did == HELP_TRAPS) break;
         slot += form & 1 ? 2 : 1;
         back--;
         if (did == HELP_LEAVES || count-- <= 1) break;

@@ -379,9 +379,8 @@ void code_purge(board *b, void *const *pages, unsigned count);
 
 // tlb.c: what walks have found, for the address spaces that were used last
 
-enum { TLB_ENTRIES = 512, FETCH_ENTRIES = 512, HOST_ENTRIES = 256, HELD = 4096 };
-enum { JOURNAL = 32 };
-enum { BANK_U, BANK_S, BANK_SUM, BANKS, TABLE_U = BANKS, TABLE_S, TABLES = 2 };
+enum { TLB_ENTRIES = 2048, FETCH_ENTRIES = TLB_ENTRIES, HOST_ENTRIES = 256, HELD = 2048, JOURNAL = 32 };
+enum { BANK_U, BANK_S, BANK_SUM, BANKS, TABLE_U = BANKS, TABLE_S, TABLES = 2, SETS = BANKS + TABLES };
 enum { SPACES = 5, SPACE_M = SPACES - 1 }; // the last has no translation: machine mode
 
 typedef struct {
@@ -395,13 +394,10 @@ typedef struct {
     operation *operations;
 } fetch_entry;
 
-typedef struct { // bits of `ready` and `filled`: BANK_…, TABLE_…
+typedef struct {
     uint64_t satp;
-    uint64_t used;         // when it was entered last
-    uint8_t ready, filled; // which banks and tables were ever written to, and which may have entries
-    struct {
-        uint16_t count, index[JOURNAL]; // the first that were filled, to clear no more than needed
-    } journal[BANKS + TABLES];
+    uint64_t used;  // when it was entered last
+    uint32_t ready; // bits BANK_…, TABLE_…: sets that were ever entered
     tlb_entry tlb[BANKS][TLB_ENTRIES];
     fetch_entry fetch[TABLES][FETCH_ENTRIES];
 } address_space;
@@ -430,7 +426,12 @@ typedef struct {
     operation scratch[4];
     address_space *current; // of S and U
     uint64_t entered;       // counts
-    uint16_t held[HELD];    // how many TLB entries hold a page, by its number's low bits
+    struct {
+        uint16_t count, index; // of TLB entries that hold a page, by its number's low bits; where, if all are
+    } held[HELD];              // at one index, else HELD_AT_MANY
+    uint32_t occupied[TLB_ENTRIES]; // bit space * SETS + set: which sets have an entry at this index
+    uint16_t within[3][2048];       // how many entries are for a page, 2 MiB, 1 GiB, by a hash of its number
+    uint16_t journal_count, journal[JOURNAL]; // the first indices that were occupied, to look at no more
     address_space spaces[SPACES];
 } engine;
 
@@ -445,13 +446,13 @@ bool mmu_debug_translate(machine *m, uint64_t address, uint64_t *physical);
 bool mmu_manage(machine *m, uint64_t address);       // may a cache block be managed?
 tlb_entry *tlb_bank(machine *m, unsigned privilege); // for data
 fetch_entry *tlb_fetch(machine *m);
-fetch_entry *tlb_fetch_for(machine *m, uint64_t pc); // to be filled
+void tlb_fetch_fill(machine *m, uint64_t pc, operation *operations);
 tlb_entry *tlb_entry_for(machine *m, tlb_entry *bank, uint64_t address, uint64_t page, const uint8_t *host);
 void tlb_flush(engine *e);
 void tlb_forget_code(engine *e, const operation *operations);
 void tlb_forget_page(engine *e, uint64_t page, bool reads);
 void tlb_forget_root(engine *e, uint64_t page);
-void tlb_forget_range(engine *e, uint64_t start, unsigned shift);
+bool tlb_forget_range(engine *e, uint64_t root, uint64_t start, unsigned level); // true: code is among it
 tlb_entry *mmu_bank(machine *m);
 bool mmu_same_roots(machine *m, uint64_t one_satp, uint64_t other_satp, bool same[512]);
 uint8_t *mmu_own(machine *m, uint64_t page, bool *leave); // for writing the whole page; NULL: out of memory
@@ -474,6 +475,7 @@ enum {
     LEAVE_SIDE,  // at an operation that the interpreter must do
     LEAVE_TAIL,  // at a block that does not fit into the budget
     LEAVE_NOW,   // after an operation that says so
+    HELP_JUMPS,  // not at all: translation_help says that it goes on at s.pc, perhaps in another mode
 
     CALL_FLOAT,  // does not leave if floats may be computed with here
     CALL_ACCESS, // does not leave if translation_help can load or store
@@ -765,7 +767,8 @@ void run_begins(machine *m); // and ends: the host's floating-point unit is the 
 void run_ends(machine *m);
 int run_until(machine *m, uint64_t until);
 bool run_skips_idle(machine *m, uint64_t until);
-bool system_operation(machine *m, const operation *d, unsigned opcode, uint64_t pc); // false: it traps
+typedef enum { GO_NEXT, GO_LEAVE, GO_TRAP, GO_ILLEGAL } outcome; // LEAVE: s.pc is set
+outcome system_operation(machine *m, const operation *d, unsigned opcode, uint64_t pc);
 
 // machine.c, run.c, trace.c, disassemble.c: calls that touch guest memory take one argument, so that a guard
 // can make them

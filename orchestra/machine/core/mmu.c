@@ -8,9 +8,8 @@
 #include "machine.h"
 
 enum { PTE_V = 1, PTE_R = 2, PTE_W = 4, PTE_X = 8, PTE_U = 16, PTE_A = 64, PTE_D = 128 };
-enum {
-    CARE_WRITES = 64
-}; // stores to a page in a row after which nobody seems to use it as code or table any more
+// stores to a page in a row after which nobody seems to use it as code, or as table (of pages), any more
+enum { CARE_WRITES = 64, TABLE_WRITES = 512 };
 static const uint64_t NONE = ~0ull;
 
 static uint64_t canonical(uint64_t address) { return (uint64_t)((int64_t)(address << 25) >> 25); }
@@ -83,26 +82,31 @@ static void forget_page_mappings(engine *e, uint64_t page, bool reads) {
     if (reads) e->host[page % HOST_ENTRIES].page = NONE;
 }
 
-// What was walked through this table.
-static void forget_table(machine *m, const care_entry *table) {
-    unsigned shift = PAGE_SHIFT + 9 * (unsigned)table->level + 9;
+// What was walked through this table. Was code among it?
+static bool forget_table(machine *m, const care_entry *table) {
+    if (!table->many_bases && table->level < 2)
+        return tlb_forget_range(m->engine, NONE, canonical(table->table_base), table->level + 1u);
     if (table->many_bases)
         mmu_flush(m);
-    else if (table->level == 2)
-        tlb_forget_root(m->engine, table->page);
     else
-        tlb_forget_range(m->engine, canonical(table->table_base), shift);
+        tlb_forget_root(m->engine, table->page);
+    return true;
 }
 
-void mmu_forget(machine *m, uint64_t page) {
+static bool forget(machine *m, care_entry *c) {
     engine *e = m->engine;
-    care_entry *c = e ? care_find(e, page) : NULL;
-    if (!c) return;
-    if (c->care & (CARE_CODE | CARE_SHARED_CODE)) tlb_forget_code(e, c->code->operations);
-    if (c->care & CARE_TABLE) forget_table(m, c);
+    bool code = c->care & (CARE_CODE | CARE_SHARED_CODE);
+    if (code) tlb_forget_code(e, c->code->operations);
+    if (c->care & CARE_TABLE) code |= forget_table(m, c);
     bury(e, c);
     c->care &= (uint8_t)~CARE_TABLE;
     c->writes = 0;
+    return code;
+}
+
+void mmu_forget(machine *m, uint64_t page) {
+    care_entry *c = m->engine ? care_find(m->engine, page) : NULL;
+    if (c) forget(m, c);
 }
 
 // The page for writing, with everything derived from its old place or content forgotten where it moved.
@@ -150,8 +154,7 @@ bool engine_open(machine *m) {
         memset(e, 0, offsetof(engine, spaces));
         for (unsigned i = 0; i < SPACES; i++) {
             e->spaces[i].satp = NONE;
-            e->spaces[i].used = e->spaces[i].ready = e->spaces[i].filled = 0;
-            memset(e->spaces[i].journal, 0, sizeof e->spaces[i].journal);
+            e->spaces[i].used = e->spaces[i].ready = 0;
         }
         m->engine = e;
         for (unsigned i = 1; i < sizeof e->scratch / sizeof *e->scratch; i++)
@@ -354,36 +357,41 @@ bool mmu_load(machine *m, uint64_t address, unsigned size, uint64_t *value) {
     return true;
 }
 
-static void forget_translation(machine *m, const care_entry *table, unsigned index) {
+// What this entry of a table has led to, which was valid. A table below it is likely to become other memory.
+static bool forget_translation(machine *m, const care_entry *table, unsigned index, uint64_t pte) {
     if (table->many_bases) {
         mmu_flush(m);
-        return;
+        return true;
     }
     unsigned shift = PAGE_SHIFT + 9 * (unsigned)table->level;
     uint64_t start = table->table_base + ((uint64_t)index << shift);
-    tlb_forget_range(m->engine, canonical(start), shift);
+    if (table->level == 2) return tlb_forget_range(m->engine, table->page, canonical(start), 2);
+    care_entry *below = pte & (PTE_R | PTE_W | PTE_X) ? NULL : care_find(m->engine, pte >> 10);
+    if (below && !below->many_bases && below->table_base == start) below->care &= (uint8_t)~CARE_TABLE;
+    return tlb_forget_range(m->engine, NONE, canonical(start), table->level);
 }
 
+// The code under way is in the fetch table; as long as nothing goes from there, it goes on.
 static int store_with_care(machine *m, care_entry *c, uint8_t *host, uint64_t physical, unsigned size,
                            uint64_t value) {
     unsigned offset = physical & 4095;
     int result = STORE_DONE;
     if (c->care & CARE_TABLE) {
-        for (unsigned index = offset / 8; index <= (offset + size - 1) / 8; index++)
-            if (host[index * 8] & PTE_V) {
-                forget_translation(m, c, index);
-                result = STORE_LEAVE;
-            }
+        for (unsigned index = offset / 8; index <= (offset + size - 1) / 8; index++) {
+            uint64_t pte;
+            memcpy(&pte, host + 8 * index, sizeof pte);
+            if ((pte & PTE_V) && forget_translation(m, c, index, pte)) result = STORE_LEAVE;
+        }
     }
     if (c->care & CARE_CODE) {
         code_invalidate(m->home, c->code, offset, size);
         result = STORE_LEAVE;
     }
     memcpy(host + offset, &value, size);
-    if (++c->writes > CARE_WRITES && (c->care & (CARE_CODE | CARE_TABLE))) {
-        mmu_forget(m, c->page);
+    bool last_level = (c->care & CARE_TABLE) && c->level == 0;
+    if (++c->writes > (last_level ? TABLE_WRITES : CARE_WRITES) && (c->care & (CARE_CODE | CARE_TABLE)) &&
+        forget(m, c))
         result = STORE_LEAVE;
-    }
     if (c->care & CARE_WATCHED) {
         uint64_t tohost, at = m->home->watched;
         memcpy(&tohost, host + (at & 4095), sizeof tohost);
@@ -529,10 +537,8 @@ operation *mmu_fetch(machine *m, uint64_t pc) {
     }
     c->writes = 0;
     if (c->code->hot) hot_renew(m->home->cache, c->code);
-    fetch_entry *entry = tlb_fetch_for(m, pc);
-    entry->tag = pc & ~4095ull;
-    entry->operations = c->code->operations;
-    return entry->operations + (pc & 4095) / 2;
+    tlb_fetch_fill(m, pc, c->code->operations);
+    return c->code->operations + (pc & 4095) / 2;
 out_of_memory:
     m->stop = STOP_MEMORY;
     m->attention = true;

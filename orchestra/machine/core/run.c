@@ -21,8 +21,6 @@ static uint64_t unboxed(uint64_t value) {
 
 // what SYSTEM instructions do; pc is the instruction's own
 
-typedef enum { GO_NEXT, GO_LEAVE, GO_TRAP, GO_ILLEGAL } outcome; // LEAVE: s.pc is set
-
 static outcome trap_with(machine *m, int cause, uint64_t value) {
     m->cause = cause;
     m->value = value;
@@ -157,8 +155,8 @@ static outcome system_csrrci(machine *m, const operation *d, uint64_t pc) {
     return csr_change(m, d, true, d->rs1 != 0, d->rs1, 2);
 }
 
-// One SYSTEM instruction for translated code; what it leads to is in m->attention.
-bool system_operation(machine *m, const operation *d, unsigned opcode, uint64_t pc) {
+// One SYSTEM instruction for translated code.
+outcome system_operation(machine *m, const operation *d, unsigned opcode, uint64_t pc) {
     static outcome (*const functions[OP_COUNT])(machine *, const operation *, uint64_t) = {
 #define ALU(...)                                         NULL
 #define ALU_NONE(...)                                    NULL
@@ -196,7 +194,7 @@ bool system_operation(machine *m, const operation *d, unsigned opcode, uint64_t 
 #undef FLOAT_X
 #undef SYSTEM
     };
-    return functions[opcode] && functions[opcode](m, d, pc) == GO_NEXT;
+    return functions[opcode] ? functions[opcode](m, d, pc) : GO_ILLEGAL;
 }
 
 // the interpreter
@@ -460,8 +458,8 @@ static const void *const *interpreter(machine *m) {
 
     uint64_t *const x = m->s.x;
     engine *const e = m->engine;
-    tlb_entry *const tlb = mmu_bank(m);
-    const fetch_entry *const fetch = tlb_fetch(m);
+    tlb_entry *tlb = mmu_bank(m);
+    const fetch_entry *fetch = tlb_fetch(m);
     const operation *d;
     uint64_t delta, target;
     unsigned charge = 0; // of the block entered last
@@ -515,6 +513,7 @@ warm : { // entered with its charge, as any operation is
     budget = m->budget;
     target = m->s.pc;
     if (left == LEAVE_NOW) goto leave_at_pc;
+    tlb = m->bank, fetch = m->fetch; // it may have changed modes
     if (left == LEAVE_TAIL) translating = false;
     const fetch_entry *f = &fetch[target >> PAGE_SHIFT & (FETCH_ENTRIES - 1)];
     if (unlikely(f->tag != (target & ~4095ull))) goto fetch_target;

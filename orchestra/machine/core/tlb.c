@@ -1,88 +1,156 @@
 /* tlb.c: TLBs and fetch tables, one set for each of the address spaces that a machine used last.
  *
  * They need not be flushed when satp changes: what is in them is true as long as the page tables are as they
- * were, and mmu.c sees every change of those. A set is used by the value of satp that filled it.
+ * were, and mmu.c sees every change of those. A space is used by the value of satp that filled it. Which sets
+ * have something at an index is known by a bit each, so that a change of a page table looks at few entries.
  */
 #include "machine.h"
 
 static const uint64_t NONE = ~0ull;
 
-static void note(address_space *space, unsigned which, uint64_t index) {
-    uint16_t *count = &space->journal[which].count;
-    if (*count < JOURNAL) space->journal[which].index[*count] = (uint16_t)index;
-    if (*count <= JOURNAL) ++*count;
-    space->filled |= (uint8_t)(1 << which);
+enum { HELD_AT_MANY = 0xffff };
+
+static uint32_t bit_of(size_t space, unsigned set) { return 1u << (space * SETS + set); }
+
+static const uint32_t EVERY_SET = (1u << SETS) - 1;
+static const uint32_t ALL_TLBS = (1u << BANKS) - 1; // of one space
+static const uint32_t TRANSLATED = (1u << SPACE_M * SETS) - 1;
+
+static uint32_t in_every_space(uint32_t sets) {
+    uint32_t all = 0;
+    for (unsigned space = 0; space < SPACES; space++) all |= sets << space * SETS;
+    return all;
 }
 
-static void let_go(engine *e, tlb_entry *entry) {
-    if (entry->page != NONE) e->held[entry->page % HELD]--;
-    *entry = (tlb_entry){NONE, NONE, NONE, NONE};
-}
+static uint64_t index_of(uint64_t address) { return address >> PAGE_SHIFT & (TLB_ENTRIES - 1); }
 
-static void clear(engine *e, address_space *space) {
-    for (unsigned which = 0; which < BANKS + TABLES; which++) {
-        uint16_t count = space->journal[which].count;
-        bool few = count <= JOURNAL, tlb = which < BANKS;
-        if (!(space->filled >> which & 1)) continue;
-        for (unsigned i = 0; i < (few ? count : tlb ? TLB_ENTRIES : 0); i++) {
-            unsigned index = few ? space->journal[which].index[i] : i;
-            if (tlb)
-                let_go(e, &space->tlb[which][index]);
-            else
-                space->fetch[which - TABLE_U][index].tag = NONE;
-        }
-        if (!few && !tlb) memset(space->fetch[which - TABLE_U], 0xff, sizeof space->fetch[0]);
-        space->journal[which].count = 0;
+static void occupy(engine *e, uint64_t index, uint32_t bit) {
+    if (!e->occupied[index]) {
+        if (e->journal_count < JOURNAL) e->journal[e->journal_count] = (uint16_t)index;
+        if (e->journal_count <= JOURNAL) e->journal_count++;
     }
-    space->filled = 0;
+    e->occupied[index] |= bit;
+}
+
+static void hold(engine *e, uint64_t page, uint64_t index) {
+    uint16_t count = e->held[page % HELD].count++;
+    if (!count)
+        e->held[page % HELD].index = (uint16_t)index;
+    else if (e->held[page % HELD].index != index)
+        e->held[page % HELD].index = HELD_AT_MANY;
+}
+
+// How many entries there are for what a table's entry maps at this level, and perhaps for other addresses.
+static uint16_t *entries_within(engine *e, uint64_t address, unsigned level) {
+    uint64_t hash = (address >> (PAGE_SHIFT + 9 * level)) * 0x9e3779b97f4a7c15ull;
+    return &e->within[level][hash >> 53];
+}
+
+static void count(engine *e, uint64_t address, int change) {
+    for (unsigned level = 0; level < 3; level++) *entries_within(e, address, level) += (uint16_t)change;
+}
+
+static tlb_entry *tlb_at(engine *e, unsigned bit, uint64_t index) {
+    return &e->spaces[bit / SETS].tlb[bit % SETS][index];
+}
+
+static fetch_entry *fetch_at(engine *e, unsigned bit, uint64_t index) {
+    return &e->spaces[bit / SETS].fetch[bit % SETS - TABLE_U][index];
+}
+
+static void let_go(engine *e, unsigned bit, uint64_t index) {
+    e->occupied[index] &= ~(1u << bit);
+    if (bit % SETS < BANKS) {
+        tlb_entry *entry = tlb_at(e, bit, index);
+        count(e, entry->read & entry->write, -1);
+        e->held[entry->page % HELD].count--;
+        *entry = (tlb_entry){NONE, NONE, NONE, NONE};
+    } else {
+        count(e, fetch_at(e, bit, index)->tag, -1);
+        fetch_at(e, bit, index)->tag = NONE;
+    }
+}
+
+// For each entry of these sets, at one index.
+#define EACH_AT(e, index, sets, bit)                                                                         \
+    for (uint32_t left_ = (e)->occupied[index] & (sets), bit;                                                \
+         left_ && (bit = (uint32_t)__builtin_ctz(left_), true); left_ &= left_ - 1)
+
+// The n-th of the indices that may be occupied.
+static unsigned occupied_count(const engine *e) {
+    return e->journal_count <= JOURNAL ? e->journal_count : TLB_ENTRIES;
+}
+
+static uint64_t occupied_index(const engine *e, unsigned n) {
+    return e->journal_count <= JOURNAL ? e->journal[n] : n;
+}
+
+#define EACH_INDEX(e, index)                                                                                 \
+    for (uint64_t n_ = 0, end_ = occupied_count(e), index;                                                   \
+         n_ < end_ && (index = occupied_index(e, (unsigned)n_), true); n_++)
+
+static void clear(engine *e, uint32_t sets) {
+    EACH_INDEX(e, index) EACH_AT(e, index, sets, bit) let_go(e, bit, index);
+}
+
+void tlb_flush(engine *e) {
+    clear(e, ~0u);
+    e->journal_count = 0;
+}
+
+static void make_ready(address_space *space, unsigned set) {
+    if (likely(space->ready >> set & 1)) return;
+    space->ready |= 1u << set;
+    if (set < BANKS)
+        memset(space->tlb[set], 0xff, sizeof space->tlb[set]);
+    else
+        memset(space->fetch[set - TABLE_U], 0xff, sizeof space->fetch[0]);
 }
 
 // What the kernel maps, most spaces share: take over what the same entries of the root have led to.
-static void inherit(machine *m, address_space *to, const address_space *from) {
-    enum { S_BANKS = 1 << BANK_S | 1 << BANK_SUM, ALL = S_BANKS | 1 << (TABLE_U + 1) };
+static void inherit(machine *m, size_t to, size_t from) {
     engine *e = m->engine;
+    const uint32_t sets = 1u << BANK_S | 1u << BANK_SUM | 1u << TABLE_S;
     bool same[512];
-    if (!mmu_same_roots(m, from->satp, to->satp, same)) return;
-    for (unsigned bank = BANK_S; bank <= BANK_SUM; bank++) {
-        if (!(from->filled >> bank & 1)) continue;
-        memcpy(to->tlb[bank], from->tlb[bank], sizeof to->tlb[bank]);
-        for (tlb_entry *entry = to->tlb[bank]; entry < to->tlb[bank] + TLB_ENTRIES; entry++) {
-            uint64_t tag = entry->read & entry->write; // one may be NONE
-            if (tag != NONE && same[tag >> 30 & 511])
-                e->held[entry->page % HELD]++;
-            else
-                *entry = (tlb_entry){NONE, NONE, NONE, NONE};
+    if (!mmu_same_roots(m, e->spaces[from].satp, e->spaces[to].satp, same)) return;
+    for (unsigned set = 0; set < SETS; set++)
+        if (sets >> set & 1) make_ready(&e->spaces[to], set);
+    EACH_INDEX(e, index) EACH_AT(e, index, sets << from * SETS, bit) {
+        unsigned set = bit % SETS, copy = (unsigned)to * SETS + set;
+        const tlb_entry *entry = set < BANKS ? tlb_at(e, bit, index) : NULL;
+        // of read and write, one may be NONE
+        uint64_t tag = entry ? entry->read & entry->write : fetch_at(e, bit, index)->tag;
+        if (tag == NONE || !same[tag >> 30 & 511]) continue;
+        e->occupied[index] |= 1u << copy;
+        count(e, tag, 1);
+        if (entry) {
+            *tlb_at(e, copy, index) = *entry;
+            hold(e, entry->page, index);
+        } else {
+            *fetch_at(e, copy, index) = *fetch_at(e, bit, index);
         }
     }
-    if (from->filled >> (TABLE_U + 1) & 1) {
-        memcpy(to->fetch[1], from->fetch[1], sizeof to->fetch[1]);
-        for (fetch_entry *entry = to->fetch[1]; entry < to->fetch[1] + FETCH_ENTRIES; entry++)
-            if (!same[entry->tag >> 30 & 511]) entry->tag = NONE;
-    }
-    to->filled = from->filled & ALL;
-    to->ready |= to->filled;
-    for (unsigned which = 0; which < BANKS + TABLES; which++)
-        if (to->filled >> which & 1) to->journal[which] = from->journal[which];
 }
 
 static address_space *enter(machine *m) {
     engine *e = m->engine;
     const address_space *before = e->current;
-    address_space *found = &e->spaces[0];
-    for (address_space *space = found; space < &e->spaces[SPACE_M]; space++) {
-        if (space->satp == m->s.satp) {
-            found = space;
+    size_t found = 0;
+    for (size_t i = 0; i < SPACE_M; i++) {
+        if (e->spaces[i].satp == m->s.satp) {
+            found = i;
             break;
         }
-        if (space->used < found->used) found = space;
+        if (e->spaces[i].used < e->spaces[found].used) found = i;
     }
-    if (found->satp != m->s.satp) {
-        clear(e, found);
-        found->satp = m->s.satp;
-        if (before && before != found) inherit(m, found, before);
+    address_space *space = &e->spaces[found];
+    if (space->satp != m->s.satp) {
+        clear(e, EVERY_SET << found * SETS);
+        space->satp = m->s.satp;
+        if (before && before != space) inherit(m, found, (size_t)(before - e->spaces));
     }
-    found->used = ++e->entered;
-    return e->current = found;
+    space->used = ++e->entered;
+    return e->current = space;
 }
 
 static address_space *space_of(machine *m, unsigned privilege) {
@@ -94,108 +162,114 @@ static address_space *space_of(machine *m, unsigned privilege) {
 tlb_entry *tlb_bank(machine *m, unsigned privilege) {
     address_space *space = space_of(m, privilege);
     unsigned bank = privilege != PRIVILEGE_S ? BANK_U : m->s.mstatus & MSTATUS_SUM ? BANK_SUM : BANK_S;
-    if (unlikely(!(space->ready >> bank & 1))) {
-        memset(space->tlb[bank], 0xff, sizeof space->tlb[bank]);
-        space->ready |= (uint8_t)(1 << bank);
-    }
+    make_ready(space, bank);
     return space->tlb[bank];
 }
 
 fetch_entry *tlb_fetch(machine *m) {
     address_space *space = space_of(m, m->s.privilege);
     unsigned table = m->s.privilege == PRIVILEGE_S;
-    if (unlikely(!(space->ready >> (TABLE_U + table) & 1))) {
-        memset(space->fetch[table], 0xff, sizeof space->fetch[table]);
-        space->ready |= (uint8_t)(1 << (TABLE_U + table));
-    }
+    make_ready(space, TABLE_U + table);
     return space->fetch[table];
 }
 
-fetch_entry *tlb_fetch_for(machine *m, uint64_t pc) {
-    fetch_entry *entry = &tlb_fetch(m)[pc >> PAGE_SHIFT & (FETCH_ENTRIES - 1)];
-    unsigned table = m->s.privilege == PRIVILEGE_S;
-    address_space *space = space_of(m, m->s.privilege);
-    note(space, TABLE_U + table, (uint64_t)(entry - space->fetch[table]));
-    return entry;
+void tlb_fetch_fill(machine *m, uint64_t pc, operation *operations) {
+    engine *e = m->engine;
+    uint64_t index = index_of(pc);
+    fetch_entry *entry = &tlb_fetch(m)[index];
+    if (entry->tag != NONE) count(e, entry->tag, -1);
+    count(e, pc, 1);
+    *entry = (fetch_entry){pc & ~4095ull, operations};
+    size_t space = (size_t)(space_of(m, m->s.privilege) - e->spaces);
+    occupy(e, index, bit_of(space, m->s.privilege == PRIVILEGE_S ? TABLE_S : TABLE_U));
 }
 
 // The entry for an address, with nothing permitted yet unless it is there already.
 tlb_entry *tlb_entry_for(machine *m, tlb_entry *bank, uint64_t address, uint64_t page, const uint8_t *host) {
     engine *e = m->engine;
-    uint64_t tag = address & ~4095ull, addend = (uintptr_t)host - tag;
-    tlb_entry *entry = &bank[address >> PAGE_SHIFT & (TLB_ENTRIES - 1)];
-    address_space *space = &e->spaces[(size_t)((uint8_t *)bank - (uint8_t *)e->spaces) / sizeof *space];
+    uint64_t tag = address & ~4095ull, addend = (uintptr_t)host - tag, index = index_of(address);
+    tlb_entry *entry = &bank[index];
     if (entry->page == page && entry->addend == addend && (entry->read == tag || entry->write == tag))
         return entry;
-    if (entry->page != NONE) e->held[entry->page % HELD]--;
-    e->held[page % HELD]++;
-    note(space, (unsigned)((bank - space->tlb[0]) / TLB_ENTRIES), (uint64_t)(entry - bank));
+    size_t space = (size_t)((uint8_t *)bank - (uint8_t *)e->spaces) / sizeof *e->spaces;
+    if (entry->page != NONE) {
+        count(e, entry->read & entry->write, -1);
+        e->held[entry->page % HELD].count--;
+    }
+    count(e, tag, 1);
+    hold(e, page, index);
+    occupy(e, index, bit_of(space, (unsigned)((bank - e->spaces[space].tlb[0]) / TLB_ENTRIES)));
     *entry = (tlb_entry){NONE, NONE, addend, page};
     return entry;
 }
 
-void tlb_flush(engine *e) {
-    for (unsigned i = 0; i < SPACES; i++)
-        if (e->spaces[i].filled) clear(e, &e->spaces[i]);
-}
-
 // Nobody finds this decoded code any more.
 void tlb_forget_code(engine *e, const operation *operations) {
-    for (address_space *space = e->spaces; space < &e->spaces[SPACES]; space++)
-        for (unsigned table = 0; table < TABLES; table++) {
-            if (!(space->filled >> (TABLE_U + table) & 1)) continue;
-            for (fetch_entry *entry = space->fetch[table]; entry < space->fetch[table] + FETCH_ENTRIES;
-                 entry++)
-                if (entry->operations == operations) entry->tag = NONE;
-        }
+    const uint32_t sets = in_every_space(EVERY_SET & ~ALL_TLBS);
+    EACH_INDEX(e, index) EACH_AT(e, index, sets, bit) {
+        if (fetch_at(e, bit, index)->operations == operations) let_go(e, bit, index);
+    }
+}
+
+static void forget_page_at(engine *e, uint64_t index, uint64_t page, bool reads) {
+    EACH_AT(e, index, in_every_space(ALL_TLBS), bit) {
+        tlb_entry *entry = tlb_at(e, bit, index);
+        if (entry->page != page) continue;
+        if (reads || entry->read == NONE)
+            let_go(e, bit, index);
+        else
+            entry->write = NONE;
+    }
 }
 
 // No store to this physical page hits any more, and no load if `reads`.
 void tlb_forget_page(engine *e, uint64_t page, bool reads) {
-    if (!e->held[page % HELD]) return;
-    for (unsigned i = 0; i < SPACES; i++)
-        for (unsigned bank = 0; bank < BANKS; bank++) {
-            if (!(e->spaces[i].filled >> bank & 1)) continue;
-            tlb_entry *entry = e->spaces[i].tlb[bank];
-            for (unsigned n = 0; n < TLB_ENTRIES; n++, entry++)
-                if (entry->page == page) {
-                    entry->write = NONE;
-                    if (reads) entry->read = NONE;
-                }
-        }
+    if (!e->held[page % HELD].count) return;
+    uint64_t only = e->held[page % HELD].index;
+    if (only != HELD_AT_MANY)
+        forget_page_at(e, only, page, reads);
+    else
+        EACH_INDEX(e, index) forget_page_at(e, index, page, reads);
 }
 
-static void forget_tags(tlb_entry *entry, uint64_t start, unsigned shift) {
-    if ((entry->read ^ start) >> shift && (entry->write ^ start) >> shift) return;
-    entry->read = entry->write = NONE;
+static uint32_t sets_below(const engine *e, uint64_t root) {
+    uint32_t sets = 0;
+    for (unsigned i = 0; i < SPACE_M; i++) {
+        uint64_t satp = e->spaces[i].satp;
+        if (satp >> 60 && (satp & 0xfffffffffff) == root) sets |= EVERY_SET << i * SETS;
+    }
+    return sets;
 }
 
-// Nothing is known any more of the virtual addresses from `start` on that share its bits above `shift`, in
-// any space that has translation.
-void tlb_forget_range(engine *e, uint64_t start, unsigned shift) {
-    uint64_t pages = 1ull << (shift - PAGE_SHIFT), first = start >> PAGE_SHIFT;
-    unsigned entries = pages < TLB_ENTRIES ? (unsigned)pages : TLB_ENTRIES;
-    unsigned fetches = pages < FETCH_ENTRIES ? (unsigned)pages : FETCH_ENTRIES;
-    for (address_space *space = e->spaces; space < &e->spaces[SPACE_M]; space++) {
-        for (unsigned bank = 0; bank < BANKS; bank++) {
-            if (!(space->filled >> bank & 1)) continue;
-            tlb_entry *entry = &space->tlb[bank][first & (TLB_ENTRIES - 1) & -(uint64_t)entries];
-            for (unsigned n = entries; n-- > 0; entry++) forget_tags(entry, start, shift);
-        }
-        for (unsigned table = 0; table < TABLES; table++) {
-            if (!(space->filled >> (TABLE_U + table) & 1)) continue;
-            fetch_entry *entry = &space->fetch[table][first & (FETCH_ENTRIES - 1) & -(uint64_t)fetches];
-            for (unsigned n = fetches; n-- > 0; entry++)
-                if (!((entry->tag ^ start) >> shift)) entry->tag = NONE;
+// Nothing is known any more of what an entry of a table of this level maps, from `start` on: in the spaces
+// with this root, or in all that have translation when it is NONE. Was code among it?
+bool tlb_forget_range(engine *e, uint64_t root, uint64_t start, unsigned level) {
+    unsigned shift = PAGE_SHIFT + 9 * level;
+    uint64_t pages = 1ull << (shift - PAGE_SHIFT), count = pages < TLB_ENTRIES ? pages : TLB_ENTRIES;
+    uint64_t first = index_of(start) & -count;
+    bool code = false;
+    if (!*entries_within(e, start, level)) return false;
+    uint32_t sets = root == NONE ? TRANSLATED : sets_below(e, root);
+    if (!sets) return false;
+    for (uint64_t index = first; index < first + count; index++) {
+        EACH_AT(e, index, sets, bit) {
+            bool tlb = bit % SETS < BANKS;
+            uint64_t tag = tlb ? tlb_at(e, bit, index)->read : fetch_at(e, bit, index)->tag;
+            uint64_t other = tlb ? tlb_at(e, bit, index)->write : tag;
+            if ((tag ^ start) >> shift && (other ^ start) >> shift) continue;
+            let_go(e, bit, index);
+            code |= !tlb;
         }
     }
+    return code;
 }
 
 // Nothing is known any more of the space whose root this page is.
 void tlb_forget_root(engine *e, uint64_t page) {
-    for (address_space *space = e->spaces; space < &e->spaces[SPACE_M]; space++) {
+    for (unsigned i = 0; i < SPACE_M; i++) {
+        address_space *space = &e->spaces[i];
         if (!(space->satp >> 60) || (space->satp & 0xfffffffffff) != page) continue;
-        clear(e, space);
+        clear(e, EVERY_SET << i * SETS);
         space->satp = NONE;
     }
 }

@@ -167,6 +167,10 @@ static int instruction_at(assembly *a, unsigned slot, unsigned form) {
     if (instructions[opcode].ends_block) a->float_ready = false; // it may have been switched off
     a->done++;
     a->slot = after;
+    if (opcode == OP_ecall || opcode == OP_sret || opcode == OP_mret) { // nothing comes back from the call
+        close_block(a);
+        return ENDS;
+    }
     return GOES_ON;
 }
 
@@ -293,11 +297,11 @@ uint32_t translation_make(machine *m, code_page *page, unsigned slot) {
 
 int translation_run(machine *m, uint32_t entry, tlb_entry *tlb) {
     const codecache *c = m->home->cache;
-    int (*enter)(machine *, const uint8_t *, tlb_entry *);
+    int (*enter)(machine *, const uint8_t *);
     const uint8_t *code = c->executable + c->enter;
     memcpy(&enter, &code, sizeof enter);
     m->bank = tlb;
-    int left = enter(m, c->executable + entry, tlb);
+    int left = enter(m, c->executable + entry);
     if (m->float_ready) host_gather_flags(m, m->float_status);
     return left;
 }

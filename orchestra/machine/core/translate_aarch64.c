@@ -147,6 +147,7 @@ static void spill(assembly *a) {
 static void unspill(assembly *a) {
     each_pinned(a, LOAD_X);
     field(a, LOAD_W, BUDGET, FIELD(budget));
+    field(a, LOAD_X, TLB, FIELD(bank));
 }
 
 static void callee_saved(assembly *a, uint32_t integers, uint32_t floats) { // stp, or ldp
@@ -156,12 +157,11 @@ static void callee_saved(assembly *a, uint32_t integers, uint32_t floats) { // s
         emit(a, floats | (12 + 2 * i) << 15 | (9 + 2 * i) << 10 | SP << 5 | (8 + 2 * i));
 }
 
-// int enter(machine *, code, tlb): x0, x1, x2
+// int enter(machine *, code): x0, x1
 static void way_in(assembly *a) {
     emit(a, 0xa9b67bfd); // stp x29, x30, [sp, -160]!
     callee_saved(a, 0xa9000000, 0x6d000000);
     move(a, MACHINE, X0);
-    move(a, TLB, X2);
     move(a, X16, X1);
     unspill(a);
     emit(a, 0xd61f0000 | X16 << 5); // br x16
@@ -187,7 +187,14 @@ static void call_help(assembly *a, uint32_t pop) {
     move(a, X1, X0);
     op(a, SUBS, W, ZERO, X1, ZERO);
     uint8_t *stays = skip_if(a, IF_EQ);
+    move_constant(a, X2, HELP_JUMPS);
+    op(a, SUBS, W, ZERO, X1, X2);
+    uint8_t *jumps = skip_if(a, IF_EQ);
     branch(a, 0x14000000, pop);
+    land(a, jumps);
+    unspill(a);
+    field(a, LOAD_X, X0, FIELD(s.pc));
+    jump_to_x0(a);
     land(a, stays);
     unspill(a);
     field(a, LOAD_W, X0, FIELD(float_again));
@@ -228,10 +235,10 @@ bool host_start(codecache *c) {
     float_way_in(&a);
     c->float_tiny = place_now(&a);
     float_tiny(&a);
-    c->help = place_now(&a);
-    call_help(&a, pop);
     c->find_page = place_now(&a);
     find_page(&a);
+    c->help = place_now(&a);
+    call_help(&a, pop);
     c->first = (place_now(&a) + 63) & ~63u;
     host_publish(c, 0, c->first);
     return true;

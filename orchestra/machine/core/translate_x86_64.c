@@ -173,14 +173,14 @@ static void unspill(assembly *a) {
     for (unsigned i = 0; i < sizeof pinned_registers; i++)
         op_rm(a, 0x8b, true, pinned[pinned_registers[i]], MACHINE, place_of(pinned_registers[i]));
     op_rm(a, 0x8b, false, BUDGET, MACHINE, FIELD(budget));
+    op_rm(a, 0x8b, true, TLB, MACHINE, FIELD(bank));
 }
 
-// int enter(machine *, code, tlb): the arguments are in rdi, rsi, rdx
+// int enter(machine *, code): the arguments are in rdi, rsi
 static void way_in(assembly *a) {
     for (unsigned i = 0; i < sizeof saved; i++) stack(a, 0x50, saved[i]);
     op_rm(a, 0x8d, true, MACHINE, RDI, BIAS);
     move(a, RAX, RSI);
-    move(a, TLB, RDX);
     unspill(a);
     byte(a, 0xff); // jmp rax
     modrm(a, 3, 4, RAX);
@@ -204,10 +204,13 @@ static void call_help(assembly *a, uint32_t pop) {
     uint8_t *stays = short_jump(a, IF_EQ);
     op_rr(a, 0x8b, false, RDX, RAX);
     op_ri(a, ADD, true, RSP, 8);
-    jump_away(a, -1, pop);
+    op_ri(a, CMP, false, RDX, HELP_JUMPS);
+    jump_away(a, IF_NE, pop);
+    unspill(a);
+    op_rm(a, 0x8b, true, RAX, MACHINE, FIELD(s.pc));
+    jump_to_rax(a);
     land(a, stays);
     unspill(a);
-    op_rm(a, 0x8b, true, TLB, MACHINE, FIELD(bank));
     byte(a, 0x80); // cmp byte [float_again], 0
     at_displacement(a, 7, MACHINE, FIELD(float_again));
     byte(a, 0);
@@ -245,10 +248,10 @@ bool host_start(codecache *c) {
     way_in(&a);
     c->enter_float = here(&a);
     float_way_in(&a);
-    c->help = here(&a);
-    call_help(&a, pop);
     c->find_page = here(&a);
     find_page(&a);
+    c->help = here(&a);
+    call_help(&a, pop);
     c->first = (here(&a) + 63) & ~63u;
     return true;
 }
