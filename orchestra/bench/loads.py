@@ -33,6 +33,7 @@ class Load:
 
 BOOT: Final = Load("boot", "")
 _PYTHON: Final = "PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3* -I -S -c"
+_IDLE: Final = Load("python-idle", "", python=True)  # boots with the larger initramfs
 _START: Final = Load("python-start", f"echo = $({_PYTHON} 'print(1)')", python=True)
 _LOOP: Final = "t=0\nfor i in range(1000000): t = (t * 31 + i) % 1000003\nprint(t)"
 LOADS: Final = (
@@ -45,6 +46,14 @@ LOADS: Final = (
     Load("gzip", "echo = $(for i in 1 2 3; do cat /bin/busybox; done | gzip | md5sum)", BOOT),
     Load(
         "fork-exec", "i=0; while [ $i -lt 200 ]; do /bin/true; i=$((i + 1)); done; echo = $i", BOOT
+    ),
+    # The same of a program that is linked when it starts, as most of Debian's are.
+    Load(
+        "fork-exec-dynamic",
+        "i=0; while [ $i -lt 200 ]; do /usr/bin/python3* --version >/dev/null; i=$((i + 1)); done; "
+        "echo = $i",
+        _IDLE,
+        python=True,
     ),
     Load("python-loop", f'echo = $({_PYTHON} "{_LOOP}")', _START, python=True),
 )
@@ -74,7 +83,7 @@ def load_config(folder: Path, load: Load) -> MachineConfig:
         archive.file("bin/busybox", busybox, 0o755)
         for name in set(applets(busybox, files.busybox)) - {"busybox"}:
             archive.symlink(f"bin/{name}", "busybox")
-        cases = "\n".join(f"{each.name}) {each.script} ;;" for each in (*LOADS, _START))
+        cases = "\n".join(f"{each.name}) {each.script} ;;" for each in (*LOADS, _START, _IDLE))
         archive.file("init", _INIT.format(cases=cases).encode(), 0o755)
         for name in ("dev", "proc", "tmp"):
             archive.folder(name)

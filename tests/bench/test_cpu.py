@@ -113,11 +113,12 @@ def test_a_guest_that_cannot_be_loaded_is_an_error(tmp_path):
         run_qemu_kernel(tmp_path / "nothing.elf", None)
 
 
-def test_debian_runs_a_load_and_powers_itself_off_here_and_there(tmp_path):
-    (load,) = (load for load in LOADS if load.name == "fork-exec")
+@pytest.mark.parametrize("name", ["fork-exec", "fork-exec-dynamic"])
+def test_debian_runs_a_load_and_powers_itself_off_here_and_there(tmp_path, name):
+    (load,) = (load for load in LOADS if load.name == name)
     config = load_config(tmp_path, load)
     ours, theirs = run_machine(config), run_qemu_linux(config)
-    assert cpu._results(ours) == cpu._results(theirs) == b"= 200; = fork-exec is done"
+    assert cpu._results(ours) == cpu._results(theirs) == f"= 200; = {name} is done".encode()
 
 
 def test_python_in_the_guest_computes_what_python_computes(tmp_path):

@@ -379,7 +379,7 @@ void code_purge(board *b, void *const *pages, unsigned count);
 
 // tlb.c: what walks have found, for the address spaces that were used last
 
-enum { TLB_ENTRIES = 2048, FETCH_ENTRIES = TLB_ENTRIES, HOST_ENTRIES = 256, HELD = 2048, JOURNAL = 32 };
+enum { TLB_ENTRIES = 512, FETCH_ENTRIES = TLB_ENTRIES, HOST_ENTRIES = 256, HELD = 2048, JOURNAL = 32 };
 enum { BANK_U, BANK_S, BANK_SUM, BANKS, TABLE_U = BANKS, TABLE_S, TABLES = 2, SETS = BANKS + TABLES };
 enum { SPACES = 5, SPACE_M = SPACES - 1 }; // the last has no translation: machine mode
 
@@ -430,7 +430,7 @@ typedef struct {
         uint16_t count, index; // of TLB entries that hold a page, by its number's low bits; where, if all are
     } held[HELD];              // at one index, else HELD_AT_MANY
     uint32_t occupied[TLB_ENTRIES]; // bit space * SETS + set: which sets have an entry at this index
-    uint16_t within[3][2048];       // how many entries are for a page, 2 MiB, 1 GiB, by a hash of its number
+    uint16_t within[3][1024];       // how many entries are for a page, 2 MiB, 1 GiB, by a hash of its number
     uint16_t journal_count, journal[JOURNAL]; // the first indices that were occupied, to look at no more
     address_space spaces[SPACES];
 } engine;

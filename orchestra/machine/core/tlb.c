@@ -43,7 +43,7 @@ static void hold(engine *e, uint64_t page, uint64_t index) {
 // How many entries there are for what a table's entry maps at this level, and perhaps for other addresses.
 static uint16_t *entries_within(engine *e, uint64_t address, unsigned level) {
     uint64_t hash = (address >> (PAGE_SHIFT + 9 * level)) * 0x9e3779b97f4a7c15ull;
-    return &e->within[level][hash >> 53];
+    return &e->within[level][hash >> 54];
 }
 
 static void count(engine *e, uint64_t address, int change) {
