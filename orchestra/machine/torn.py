@@ -55,8 +55,10 @@ def settle_torn(
         if drives:  # written in place since the seal
             lost = f"none here, for what was stored in its drive {drives[0]} cannot be undone"
             snapshot, _ = _last_published(folder, note, keep=False)
-            path = "a snapshot that was made before" if snapshot is None else snapshot.path
-            raise MachineTorn(folder, lost, f"open {path} instead, and delete this folder")
+            last = "a snapshot that was made before"
+            if snapshot is not None:
+                last = f"the snapshot {snapshot.path}, at cycle {snapshot.cycle},"
+            raise MachineTorn(folder, lost, f"open {last} instead, and delete this folder")
         snapshot, lock = _last_published(folder, note, keep=writing and torn == "discard")
         try:
             if torn == "refuse":

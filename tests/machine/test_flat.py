@@ -243,20 +243,24 @@ def test_a_clone_has_a_drive_of_its_own(drive, tmp_path):
         assert other.read(start_of(other), 4) == b"both"
 
 
-def test_a_torn_machine_whose_drive_was_written_in_place_cannot_go_back(drive, tmp_path):
+@pytest.mark.parametrize("again", [False, True])
+def test_a_torn_machine_whose_drive_was_written_in_place_cannot_go_back(again, drive, tmp_path):
     with Machine.create(shared(drive), tmp_path / "app") as machine:
         machine.snapshot(tmp_path / "snap")
     run_python(
         "import os, sys\n"
         "from orchestra.machine import Machine\n"
         "machine = Machine.open(sys.argv[1], storage='backing')\n"
+        "if sys.argv[2] == 'True': machine.run(10); machine.snapshot(sys.argv[1] + '-again')\n"
         "machine.write(machine.layout.range('disk').start, b'half')\n"
         "os._exit(0)\n",
         tmp_path / "app",
+        str(again),
     )
+    named = rf"open the snapshot {tmp_path}/app-again" if again else "open a snapshot"
     for torn in ("refuse", "discard"):
         for storage in ("memory", "backing"):
-            with pytest.raises(MachineTorn, match=r"drive disk.*snapshot"):
+            with pytest.raises(MachineTorn, match=rf"drive disk.*{named}"):
                 Machine.open(tmp_path / "app", storage=storage, torn=torn)
     Machine.open(tmp_path / "snap").close()
 
