@@ -35,7 +35,6 @@ _TRANSLATED: Final = {
     "big": 1.4,
     "boot": 2.0,
     "fork-exec": 8.0,
-    "fork-exec-dynamic": 8.0,
 }
 # How many times as fast as QEMU, by engine (the issue that asked for them names these).
 LINES: Final[dict[Engine, dict[str, float]]] = {
@@ -45,7 +44,6 @@ LINES: Final[dict[Engine, dict[str, float]]] = {
         "big": 0.42,
         "boot": 1.0,
         "fork-exec": 5.0,
-        "fork-exec-dynamic": 5.0,
     },
     "auto": _TRANSLATED,
     "translator": _TRANSLATED,

@@ -150,7 +150,7 @@ def cpu(
     """Measure how fast guests execute: bare-metal kernels under Sv39, and Debian at work.
 
     MIPS are millions of instructions retired per second of processor time. Debian's loads (boot,
-    shell-loop, sha256sum, gzip, fork-exec, fork-exec-dynamic, python-loop) download Debian once.
+    shell-loop, sha256sum, gzip, fork-exec, fork-exec-static, python-loop) download Debian once.
     Exits with 1 when a row is not at its line; only comparisons have one.
     """
     from orchestra.bench.chart import draw_cpu, require_plotting

@@ -113,7 +113,7 @@ def test_a_guest_that_cannot_be_loaded_is_an_error(tmp_path):
         run_qemu_kernel(tmp_path / "nothing.elf", None)
 
 
-@pytest.mark.parametrize("name", ["fork-exec", "fork-exec-dynamic"])
+@pytest.mark.parametrize("name", ["fork-exec", "fork-exec-static"])
 def test_debian_runs_a_load_and_powers_itself_off_here_and_there(tmp_path, name):
     (load,) = (load for load in LOADS if load.name == name)
     config = load_config(tmp_path, load)

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from orchestra.bench.python import add_python
+from orchestra.bench.programs import add_programs
 from orchestra.guest.debian import BOOTARGS, applets, debian_config
 from orchestra.guest.initramfs import Archive
 from orchestra.machine import Halted, Machine, ReachedCycle
@@ -46,7 +46,7 @@ def config(debian_files, tmp_path_factory):
     archive.device("dev/console", "char", 5, 1)
     archive.file("init", INIT.encode(), 0o755)
     archive.file("work.py", PYTHON.encode())
-    add_python(archive)
+    add_programs(archive)
     initramfs = tmp_path_factory.mktemp("engines") / "initramfs.cpio"
     initramfs.write_bytes(archive.to_bytes())
     return debian_config(files, initramfs, bootargs=BOOTARGS)

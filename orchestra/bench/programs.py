@@ -1,4 +1,4 @@
-"""CPython for the Debian guest of `orchestra bench cpu`: the smallest that Debian has, as files."""
+"""Debian's own programs for the guest of `orchestra bench cpu`: a small CPython, dash, true."""
 
 from __future__ import annotations
 
@@ -21,18 +21,22 @@ if TYPE_CHECKING:
 
     from orchestra.guest.initramfs import Archive
 
-__all__ = ["add_python"]
+__all__ = ["add_programs"]
 
-LIBRARIES: Final = ("libc6", "libexpat1", "zlib1g")
-LIBRARY: Final = re.compile(
+PACKAGES: Final = ("coreutils", "dash", "libc6", "libexpat1", "zlib1g")  # and Python's
+WANTED: Final = re.compile(
+    r"usr/bin/(dash|true|python3[^/]*)|usr/lib/python3.*|"
     r"usr/lib/riscv64-linux-gnu/(ld-linux|lib[cmz]\.|libexpat\.)[^/]*so[^/]*"
 )
 LOADER: Final = "lib/ld-linux-riscv64-lp64d.so.1"
 SUITE: Final = "trixie"
 
 
-def add_python(archive: Archive) -> None:
-    """Add python3, its smallest library, and what it links with; downloads them once."""
+def add_programs(archive: Archive) -> None:
+    """Add python3 with its smallest library, dash, true, and what they link with.
+
+    They are downloaded once, through the host's apt.
+    """
     for package in _packages():
         for name, content, target in _members(package):
             if target is not None:
@@ -45,7 +49,7 @@ def add_python(archive: Archive) -> None:
 def _packages() -> list[Path]:
     cache = default_cache()
     cache.mkdir(parents=True, exist_ok=True)
-    folder = cache / f"{SUITE}-python"
+    folder = cache / f"{SUITE}-programs"
     with wait_lock(cache, "exclusive"):
         if not folder.exists():
             with tempfile.TemporaryDirectory(dir=cache, prefix=".apt-") as scratch:
@@ -59,7 +63,7 @@ def _download(apt: Apt, folder: Path) -> None:
     match = re.search(r"\bpython(3\.\d+)", depends)
     if match is None:
         raise BadImage(folder, "Depends of python3", depends, "python3.…")
-    names = (f"python{match[1]}-minimal", f"libpython{match[1]}-minimal", *LIBRARIES)
+    names = (f"python{match[1]}-minimal", f"libpython{match[1]}-minimal", *PACKAGES)
     with publish(folder) as fresh:
         for name, deb in apt.download(names).items():
             (fresh / f"{name}.deb").write_bytes(deb.read_bytes())
@@ -75,10 +79,11 @@ def _members(package: Path) -> Iterator[tuple[str, bytes, str | None]]:
         with tarfile.open(fileobj=file) as members:
             for member in members:
                 name = posixpath.normpath(member.name)
-                wanted = LIBRARY.fullmatch(name) or name.startswith(("usr/bin/", "usr/lib/python3"))
-                if wanted and member.issym():
+                if not WANTED.fullmatch(name):
+                    continue
+                if member.issym():
                     yield name, b"", member.linkname
-                elif wanted and member.isfile():
+                elif member.isfile():
                     content = members.extractfile(member)
                     assert content is not None
                     yield name, content.read(), None
