@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -428,12 +427,14 @@ def _serve(machine: Machine, kind: RequestKind, payload: bytes, limits: Limits |
 
 def _core_of(view: View, engine: Engine | None) -> Core:
     """Make a machine in the view's state; what its config wishes for need not be possible here."""
-    core = Core(view.layer)
-    if engine is None:
-        with contextlib.suppress(BadConfig):
-            core.engine = view.config.engine
-    else:
+    core = Core(view.layer, "interpreter")  # no block of the board's is counted for its sake
+    if engine is not None:
         core.engine = engine
+        return core
+    try:
+        core.engine = view.config.engine
+    except BadConfig:
+        core.engine = "auto"
     return core
 
 
