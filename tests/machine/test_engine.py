@@ -6,7 +6,7 @@ import pytest
 
 from orchestra.errors import BadConfig
 from orchestra.machine import Drive, Machine, MachineConfig, Ram
-from orchestra.machine._core import board
+from orchestra.machine._core import board, running
 from orchestra.machine.record import NAME, read_record, seal
 from tests.assembler import RAM, Code
 from tests.machine.core.small import halt, until_halt
@@ -86,6 +86,24 @@ def test_folders_that_say_nothing_of_it_are_opened_as_ever(tmp_path):
     (tmp_path / "app" / NAME).write_bytes(seal(json.dumps(record).encode()))
     with Machine.open(tmp_path / "app") as machine:
         assert (machine.engine, machine.digest()) == ("auto", expected)
+
+
+@pytest.mark.parametrize("said", ["config", "option"])
+def test_an_interpreted_machine_never_makes_its_board_count_blocks(tmp_path, monkeypatch, said):
+    asked = set()
+
+    class Asked(dict):
+        def __getitem__(self, engine):
+            asked.add(engine)
+            return super().__getitem__(engine)
+
+    monkeypatch.setattr(running, "WARMTH", Asked(running.WARMTH))
+    wish, option = ("interpreter", None) if said == "config" else ("auto", "interpreter")
+    with Machine.create(config(wish), tmp_path / "app", engine=option) as machine:
+        until_halt(loaded(machine))
+    with Machine.open(tmp_path / "app", engine=option) as machine, machine.fork() as copy:
+        assert copy.engine == "interpreter"
+    assert asked == {"interpreter"}
 
 
 @pytest.mark.usefixtures("no_executable_memory")
