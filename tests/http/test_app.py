@@ -270,7 +270,8 @@ async def test_a_token_is_asked_for(config, anyio_backend_name):
     ):
         await until(lambda: is_ready(client))
         for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": TOKEN}):
-            for path in (LEDGER, "/metrics", f"{LEDGER}/advance"):
+            # the last is an application of that name, not a question to one
+            for path in (LEDGER, "/metrics", f"{LEDGER}/advance", "/applications/inspect"):
                 response = await client.get(path, headers=headers)
                 assert response.status_code == 401
                 assert response.headers["www-authenticate"] == "Bearer"
