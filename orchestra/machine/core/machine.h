@@ -324,7 +324,7 @@ void board_release(board *b);
 // decode.c: guest code as arrays of 16-byte operations, one per 2-byte slot
 
 typedef struct {
-    const void *handler;
+    _Alignas(8) const void *handler;
     int32_t imm;
     uint8_t rd, rs1, rs2;
     uint8_t n; // instructions from here to the end of the block; 0: the handler charges for itself

@@ -8,6 +8,14 @@
  */
 #include "machine.h"
 
+#ifdef _WIN32
+#    include <malloc.h>
+#    define aligned_alloc(alignment, bytes) _aligned_malloc(bytes, alignment)
+#    define aligned_free                    _aligned_free
+#else
+#    define aligned_free free
+#endif
+
 #if defined(__SANITIZE_ADDRESS__)
 #    define SANITIZED 1
 #elif defined(__has_feature)
@@ -195,7 +203,7 @@ static void trim(shelf *s) {
         if (s->give)
             s->give(c, s->chunk);
         else
-            free(c);
+            aligned_free(c);
         spin_lock(&s->lock);
     }
 }

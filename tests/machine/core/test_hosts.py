@@ -1,11 +1,13 @@
-"""The core on hosts that are not this one: cross-compiled by ziglang, run by QEMU's user mode."""
+"""The core on hosts that are not this one: cross-compiled by ziglang; QEMU, wasmtime and Wine run it."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import wasmtime
 
 from tests.assembler import RAM, Code
 from tests.machine.core import test_fault_at_every_access as faults
@@ -18,9 +20,9 @@ CORE, IO = ROOT / "orchestra/machine/core", ROOT / "orchestra/io/c"
 TABLES = RAM + 0x80000
 
 
-def cross_compile(program, *sources, flags=("-O0",)):
-    """Make a static program for AArch64."""
-    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-musl", "-static"]
+def cross_compile(program, *sources, target="aarch64-linux-musl", flags=("-O0", "-static")):
+    """Make a program for another host."""
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", target]
     options = [
         "-std=gnu11",
         "-ffp-contract=off",
@@ -43,12 +45,22 @@ def cross_compile(program, *sources, flags=("-O0",)):
     return program
 
 
-def emulate(program, *arguments):
+def emulate(program, *arguments, emulator=("qemu-aarch64",), **environment):
     """Run it; returns what it printed."""
-    run = ["qemu-aarch64", str(program), *map(str, arguments)]
-    done = subprocess.run(run, capture_output=True, text=True, timeout=120, check=False)
+    run = [*emulator, str(program), *map(str, arguments)]
+    options = {"capture_output": True, "text": True, "timeout": 120, "check": False}
+    done = subprocess.run(run, env=os.environ | environment, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def place(code, data=None):
+    """Lay a program and its data out as they will be in RAM."""
+    image = bytearray(code.finish())
+    for address, part in (data or {}).items():
+        image += bytes(max(0, address - RAM + len(part) - len(image)))
+        image[address - RAM : address - RAM + len(part)] = part
+    return image
 
 
 @pytest.fixture(scope="session")
@@ -59,11 +71,7 @@ def on_aarch64(tmp_path_factory):
     program = cross_compile(folder / "compare", *sources)
 
     def compare(code, slice_cycles, data=None, cycles=200_000):
-        image = bytearray(code.finish())
-        for address, part in (data or {}).items():
-            image += bytes(max(0, address - RAM + len(part) - len(image)))
-            image[address - RAM : address - RAM + len(part)] = part
-        (folder / "program").write_bytes(image)
+        (folder / "program").write_bytes(place(code, data))
         printed = emulate(program, folder / "program", cycles, slice_cycles)
         return int(re.search(r"(\d+) bytes of code", printed)[1])
 
@@ -121,7 +129,7 @@ def test_aarch64_does_atomics_and_status_registers_under_sv39(on_aarch64):
 def test_aarch64_computes_as_the_reference_does(tmp_path, name):
     """The interpreter's fast paths there, and the reference itself compared with that host."""
     sources = HERE / f"{name}.c", CORE / "float.c"
-    program = cross_compile(tmp_path / name, *sources, flags=["-O2", "-frounding-math"])
+    program = cross_compile(tmp_path / name, *sources, flags=["-O2", "-static", "-frounding-math"])
     assert " 0 mismatches" in emulate(program, 60_000, 1)
 
 
@@ -133,8 +141,74 @@ def faulting(tmp_path_factory):
     return cross_compile(folder / "faulting", *sources)
 
 
-@pytest.mark.parametrize("place", range(len(faults.ACCESSES)), ids=faults.ACCESSES)
-def test_aarch64_meets_a_fault_before_the_access(faulting, tmp_path, place):
+@pytest.mark.parametrize("access", range(len(faults.ACCESSES)), ids=faults.ACCESSES)
+def test_aarch64_meets_a_fault_before_the_access(faulting, tmp_path, access):
     (tmp_path / "program").write_bytes(faults.program(0x9000_0000, faults.WARM + 2))
-    printed = emulate(faulting, tmp_path / "program", tmp_path / "pages", place)
+    printed = emulate(faulting, tmp_path / "program", tmp_path / "pages", access)
     assert int(re.search(r"(\d+) bytes of code", printed)[1]) > 2000
+
+
+ALONE = [*sorted(CORE.rglob("*.c")), HERE / "run_anywhere.c"]
+FOREIGN = {"wasm": "wasm32-wasi", "windows": "x86_64-windows-gnu", "macos": "aarch64-macos"}
+PROGRAMS = {
+    "busy": lambda: place(busy(1)),
+    "floats": lambda: place(*float_program(1, accrue=True)),
+    "pages": lambda: place(much_code(40, 1)),
+}
+SLICED = (300_000, 97)  # cycles in all, and in each run
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    """Return the program of run_anywhere.c for another host, or for this one."""
+    folder = tmp_path_factory.mktemp("anywhere")
+    made = {}
+
+    def build(host):
+        if host not in made:
+            made[host] = folder / f"{host}.exe"
+            if host in FOREIGN:
+                cross_compile(made[host], *ALONE, target=FOREIGN[host], flags=["-O1"])
+            else:
+                includes = f"-I{CORE}", f"-I{HERE}"
+                command = "gcc", "-O1", "-ffp-contract=off", "-fno-strict-aliasing", *includes
+                subprocess.run([*command, *ALONE, "-o", made[host], "-lm"], check=True)
+        return made[host]
+
+    return build
+
+
+def in_wasm(program, image, tmp_path):
+    """Run a WASI program, which sees no more than one folder; returns what it printed."""
+    engine, wasi = wasmtime.Engine(), wasmtime.WasiConfig()
+    linker, store = wasmtime.Linker(engine), wasmtime.Store(engine)
+    linker.define_wasi()
+    wasi.argv = ["run", f"/images/{image.name}", *map(str, SLICED)]
+    wasi.preopen_dir(str(image.parent), "/images")
+    wasi.stdout_file = str(tmp_path / "printed")
+    store.set_wasi(wasi)
+    module = wasmtime.Module.from_file(engine, str(program))
+    linker.instantiate(store, module).exports(store)["_start"](store)
+    return (tmp_path / "printed").read_text()
+
+
+def on_windows(program, image, _):
+    """Run a Windows program under Wine, which keeps its registry in a folder of its own."""
+    prefix = {"WINEPREFIX": str(program.parent / "wine"), "WINEDEBUG": "-all"}
+    return emulate(program, image, *SLICED, emulator=("wine",), **prefix)
+
+
+@pytest.mark.parametrize("run", [in_wasm, on_windows], ids=["wasm", "windows"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_leaves_the_same_on_every_host(built, tmp_path, run, name):
+    image = tmp_path / "program"
+    image.write_bytes(PROGRAMS[name]())
+    here = emulate(built("here"), image, *SLICED, emulator=())
+    host = "wasm" if run is in_wasm else "windows"
+    assert re.match(r"cycle \d{4,}, state [0-9a-f]{8}", here)
+    assert run(built(host), image, tmp_path) == here
+
+
+def test_the_core_builds_for_macos(built):
+    mach_o_64 = b"\xcf\xfa\xed\xfe"
+    assert built("macos").read_bytes().startswith(mach_o_64)
