@@ -1,4 +1,4 @@
-"""The core on hosts that are not this one: cross-compiled by ziglang; QEMU, wasmtime and Wine run it."""
+"""The core on other hosts: cross-compiled by ziglang, run by QEMU's user mode, wasmtime, Wine."""
 
 import os
 import re
@@ -48,8 +48,8 @@ def cross_compile(program, *sources, target="aarch64-linux-musl", flags=("-O0", 
 def emulate(program, *arguments, emulator=("qemu-aarch64",), **environment):
     """Run it; returns what it printed."""
     run = [*emulator, str(program), *map(str, arguments)]
-    options = {"capture_output": True, "text": True, "timeout": 120, "check": False}
-    done = subprocess.run(run, env=os.environ | environment, **options)
+    output = {"capture_output": True, "text": True}
+    done = subprocess.run(run, **output, timeout=120, check=False, env=os.environ | environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
