@@ -46,9 +46,10 @@ class Blocking:
         self._inner = inner
 
     def _call(self, name: str, *arguments: Any, **options: Any) -> Any:
-        future = self._portal.start_task_soon(
-            partial(getattr(self._inner, name), *arguments, **options)
-        )
+        return self._wait(partial(getattr(self._inner, name), *arguments, **options))
+
+    def _wait(self, function: Callable[[], Any]) -> Any:
+        future = self._portal.start_task_soon(function)
         try:
             return future.result()
         except BaseException:
@@ -71,7 +72,7 @@ class Calling(Blocking):
     def __iter__(self) -> Iterator[Event]:
         while True:
             try:
-                yield self._portal.call(self._inner.__anext__)
+                yield self._wait(self._inner.__anext__)
             except StopAsyncIteration:
                 return
 
@@ -143,6 +144,12 @@ class Application(Blocking):
         """Return what became of an input, from the log; KeyError when there is none."""
         outcome: InputOutcome = self._call("outcome", number)
         return outcome
+
+    def follow(self, after: int = 0) -> Iterator[tuple[bytes, InputOutcome]]:
+        """Iterate over the inputs after number `after`, each with its outcome; wait for more."""
+        following = self._inner.follow(after)
+        while True:
+            yield self._wait(following.__anext__)
 
     def snapshot(self) -> Path:
         """Store the state after the last input, and return its folder."""

@@ -60,6 +60,8 @@ def test_an_application_is_kept(fleet, tmp_path):
         with app.advancing(b"mint alice 2") as call:
             assert [type(event) for event in call] == [Output]
             assert call.outcome().accepted
+        told = app.follow(1)
+        assert [next(told)[0] for _ in range(app.inputs - 1)] == [b"mint alice 2"]
         with pytest.raises(InputConflict):
             app.advance(b"mint alice 1", number=9)
         assert app.inspect(b"balance alice").reports == (b"3",)

@@ -13,6 +13,7 @@ from orchestra.errors import BadConfig, InputConflict
 from orchestra.machine.request import Request
 from orchestra.sched.beside import beside
 from orchestra.sched.events import Call, following
+from orchestra.sched.follower import Follower
 from orchestra.sched.keeper import Keeper
 from orchestra.sched.limits import Room
 from orchestra.sched.plan import NO_DEADLINE, Share
@@ -153,8 +154,21 @@ class Application:
 
     async def outcome(self, number: int) -> InputOutcome:
         """Return what became of an input, from the log; KeyError when there is none."""
+        if number <= self.inputs:
+            await self._keeper.reached(number)
         _, outcome = await self._scheduler.in_thread(partial(self._log.outcome, number))
         return outcome
+
+    def follow(self, after: int = 0) -> AsyncIterator[tuple[bytes, InputOutcome]]:
+        """Iterate over the inputs after number `after`, each with its outcome, and wait for more.
+
+        An input comes once its outcome is final. A consumer that notes, with what it makes of an
+        outcome, the number of it, and begins after that the next time, misses none and sees none
+        twice. MachineClosed ends it when the application closes; KeyError: there is no such number.
+        """
+        if not 0 <= after <= self.inputs:
+            raise KeyError(after)
+        return Follower(self._scheduler, self._log, self._keeper, after)
 
     async def snapshot(self) -> Path:
         """Store the state after the last input, and return its folder."""
@@ -279,6 +293,8 @@ class Application:
             self._served.add(result.seconds)
             self._committed.add(max(job.ended - job.started - result.seconds, 0.0))
             self._statuses[result.status] = self._statuses.get(result.status, 0) + 1
+            if not self.settings.durable:
+                self._keeper.tell()
 
     async def _answer_again(self, payload: bytes, number: int) -> InputOutcome:
         try:

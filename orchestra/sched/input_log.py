@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from orchestra.errors import BadImage, LogFault
+from orchestra.errors import BadImage, LogFault, MachineClosed
 from orchestra.io import folder
 from orchestra.machine.request import Outcome, Status
 
@@ -40,6 +40,7 @@ CREATE TABLE messages (
 ) STRICT, WITHOUT ROWID;
 """
 COLUMNS = "number, payload, status, cycle, state_hash, cycles, seconds"
+ENOUGH_BYTES = 1 << 20
 LAST_INTEGER = (1 << 63) - 1  # that SQLite knows
 OUTCOME_COLUMNS = "status, cycle, state_hash, cycles, seconds"
 
@@ -71,7 +72,8 @@ class Entry:
 class InputLog:
     """The log of one application, blocking; its methods may be called from any thread.
 
-    Every failure of the database is a LogFault; a file that is no such log is a BadImage.
+    Every failure of the database is a LogFault; a file that is no such log is a BadImage; a log
+    that was closed is MachineClosed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,6 +81,7 @@ class InputLog:
         self._journal = path.with_name(f"{path.name}-wal")
         self._synced_folder = False
         self._lock = threading.Lock()
+        self._closed = False
         with self._translated():
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             try:
@@ -143,6 +146,17 @@ class InputLog:
             state_hash=state_hash,
         )
 
+    def outcomes(self, first: int, last: int) -> list[tuple[bytes, InputOutcome]]:
+        """Return some of the inputs from `first` on, at least one: not much more than a MiB."""
+        found, size = [], 0
+        for number in range(first, last + 1):
+            payload, outcome = self.outcome(number)
+            found.append((payload, outcome))
+            size += len(payload) + sum(map(len, (*outcome.outputs, *outcome.reports)))
+            if size > ENOUGH_BYTES:
+                break
+        return found
+
     def entries(self, first: int, last: int) -> list[Entry]:
         """Return the inputs from `first` to `last`, both included, as far as there are any."""
         with self._translated():
@@ -173,6 +187,7 @@ class InputLog:
     def close(self) -> None:
         """Close the file; twice is fine."""
         with self._lock:
+            self._closed = True
             self._connection.close()
 
     def _prepare(self) -> None:
@@ -197,6 +212,8 @@ class InputLog:
     @contextmanager
     def _translated(self) -> Iterator[None]:
         with self._lock:
+            if self._closed:
+                raise MachineClosed("the application is closed")
             try:
                 yield
             except sqlite3.NotSupportedError as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from orchestra.errors import LogFault, OrchestraError
+from orchestra.errors import LogFault, MachineClosed, OrchestraError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,6 +86,7 @@ class Keeper:
         """Let `keep` end."""
         self._stopping = True
         self._news.set()
+        self.tell()
 
     def end_turn(self) -> None:
         """End the turn of an input, when a snapshot is due not before that is stored."""
@@ -98,9 +99,24 @@ class Keeper:
     async def published(self, number: int) -> None:
         """Wait until an input has been synced and published; LogFault when it could not be."""
         with self._scheduler.hurrying():
-            while self._writer.published < number:
-                self._writer.check()
-                await self._progress.wait()
+            await self.reached(number)
+
+    async def reached(self, number: int) -> int:
+        """Wait until so many inputs have been; MachineClosed when there will not be so many.
+
+        Returns how many have been by now.
+        """
+        while self._writer.published < number:
+            self._writer.check()
+            if self._stopping and not self._writer.lags:
+                raise MachineClosed("the application is closed")
+            await self._progress.wait()
+        return self._writer.published
+
+    def tell(self) -> None:
+        """Wake who waits for an input to be published."""
+        progress, self._progress = self._progress, anyio.Event()
+        progress.set()
 
     async def store(self) -> Path:
         """Store the state now; whoever asks has the turn, and has it no more."""
@@ -125,8 +141,7 @@ class Keeper:
         except LogFault:
             pass  # who waits hears of it, and everybody after
         finally:
-            progress, self._progress = self._progress, anyio.Event()
-            progress.set()
+            self.tell()
 
     async def _use_turn(self) -> None:
         try:

@@ -51,7 +51,9 @@ class Writer:
         self._broken: LogFault | None = None
 
     def begin(self) -> None:
-        """Look at the log; blocking."""
+        """Look at the log, and sync what a process that was killed may have left; blocking."""
+        if self._settings.durable:
+            self._sync()
         for entry in self.log.entries(self.log.last, self.log.last):
             self.state_hash = entry.state_hash
 
@@ -105,15 +107,21 @@ class Writer:
             number = self._committed
         if self._settings.durable:
             try:
-                self.log.sync()
-            except OSError as error:
-                self._broken = LogFault(self.log.path, error.strerror or "cannot be synced")
+                self._sync()
+            except LogFault as error:
+                self._broken = error
                 if following is not None:
                     following.close()
-                raise self._broken from error
+                raise
         if following is not None:
             self._pool.swap(following)
         self.published = number
+
+    def _sync(self) -> None:
+        try:
+            self.log.sync()
+        except OSError as error:
+            raise LogFault(self.log.path, error.strerror or "cannot be synced") from error
 
     def close(self) -> None:
         """Drop a state that was not published."""

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from orchestra.errors import BadImage, LogFault
+from orchestra.errors import BadImage, LogFault, MachineClosed
 from orchestra.sched.input_log import Entry, InputLog, InputOutcome
 
 
@@ -82,7 +82,7 @@ def test_a_full_disk_is_a_log_fault_and_takes_nothing(log):
 def test_a_closed_log_takes_nothing(log):
     log.close()
     log.close()
-    with pytest.raises(LogFault):
+    with pytest.raises(MachineClosed):
         log.append(b"a", outcome(1))
 
 
