@@ -2,6 +2,7 @@
 
 config    what `orchestra serve` reads
 app       routes, and the ASGI application made of them
+stream    answers that come bit by bit
 wire      what goes over the wire: bodies, parameters, events, errors
 openapi   the description of all that
 metrics   a fleet's statistics for Prometheus

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio import to_thread
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -15,35 +16,37 @@ from orchestra.errors import MachineClosed, OrchestraError
 from orchestra.http.guard import Guard
 from orchestra.http.metrics import Metrics, disk_bytes, resident_bytes
 from orchestra.http.openapi import describe
+from orchestra.http.stream import EVENTS, EventStream, cancel_when_gone, say_call, say_inputs
 from orchestra.http.wire import (
+    Advancing,
     BodyTooLong,
-    Parameters,
+    Inspecting,
+    NotFound,
+    Reading,
+    Tailing,
     as_json,
     error_response,
-    event_text,
+    input_body,
     outcome_body,
 )
-from orchestra.machine.request import Outcome
 from orchestra.sched.fleet import open_fleet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-    from contextlib import AbstractAsyncContextManager
 
     from starlette.requests import Request
-    from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
+    from starlette.types import ASGIApp, Lifespan
 
     from orchestra.http.config import ServeConfig
-    from orchestra.machine.request import Event
+    from orchestra.machine.request import Outcome
     from orchestra.sched.application import Application
-    from orchestra.sched.events import Call, Logger
+    from orchestra.sched.events import Logger
     from orchestra.sched.fleet import Fleet
 
 __all__ = ["create_app", "serving_app"]
 
-EVENTS = "text/event-stream"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
-BAD_REQUEST, HOST_FAILED = 400, 500
+HOST_FAILED = 500
 
 
 def create_app(
@@ -54,10 +57,14 @@ def create_app(
     public_inspect: bool = False,
     max_body: int = 2 << 20,
 ) -> ASGIApp:
-    """Make an ASGI application of what is open already, to mount in a program of one's own."""
+    """Make an ASGI application of what is open already, to mount in a program of one's own.
+
+    The mapping is looked up at each request: put another application under a name, and it answers
+    from then on, while the one before it finishes what it has begun.
+    """
     house = House()
     house.open(fleet, applications)
-    return Guard(Starlette(routes=house.routes()), token, max_body, public_inspect=public_inspect)
+    return Guard(house.site(), token, max_body, public_inspect=public_inspect)
 
 
 def serving_app(config: ServeConfig, *, logger: Logger | None = None) -> ASGIApp:
@@ -73,6 +80,7 @@ class House:
         self.applications: Mapping[str, Application] = {}
         self.metrics: Metrics | None = None
         self.fleet: Fleet | None = None
+        self.ending = anyio.Event()  # streams without an end, end
 
     def open(self, fleet: Fleet, applications: Mapping[str, Application]) -> None:
         """Answer from now on."""
@@ -108,13 +116,22 @@ class House:
 
     def guarded(self, config: ServeConfig, lifespan: Lifespan[Starlette] | None = None) -> ASGIApp:
         """Make the ASGI application of it."""
-        inner = Starlette(routes=self.routes(), lifespan=lifespan)
+        inner = self.site(lifespan)
         return Guard(inner, config.token, config.max_body, public_inspect=config.public_inspect)
+
+    def site(self, lifespan: Lifespan[Starlette] | None = None) -> Starlette:
+        """Make what answers, all errors in one shape."""
+        errors: dict[Any, Any] = {HTTPException: _refused, Exception: _refused}
+        site = Starlette(routes=self.routes(), lifespan=lifespan, exception_handlers=errors)
+        site.router.redirect_slashes = False
+        return site
 
     def routes(self) -> list[Route]:
         """List what can be asked."""
         one = "/applications/{name}"
         return [
+            Route(f"{one}/inspect", guarded(self._inspect), methods=["POST"]),
+            Route(f"{one}/advance", guarded(self._advance), methods=["POST"]),
             Route("/health", self._health),
             Route("/ready", self._ready),
             Route("/metrics", guarded(self._metrics)),
@@ -122,9 +139,8 @@ class House:
             Route("/statistics", guarded(self._statistics)),
             Route("/applications", guarded(self._list)),
             Route(one, guarded(self._show)),
-            Route(f"{one}/advance", guarded(self._advance), methods=["POST"]),
-            Route(f"{one}/inspect", guarded(self._inspect), methods=["POST"]),
             Route(f"{one}/snapshot", guarded(self._snapshot), methods=["POST"]),
+            Route(f"{one}/inputs", guarded(self._inputs)),
             Route(f"{one}/inputs/{{number:int}}", guarded(self._input)),
         ]
 
@@ -160,24 +176,24 @@ class House:
 
     async def _advance(self, request: Request) -> Response:
         app = self._find(request)
-        wanted = Parameters.read(request.query_params)
+        wanted = Advancing.read(request.query_params)
         payload = await request.body()
         limits = wanted.limits(app.settings.limits)
         options: dict[str, Any] = {"number": wanted.number, "wait": wanted.wait}
         if _wants_events(request):
-            return EventStream(app.advancing(payload, limits, **options), wanted)
+            return EventStream(app.advancing(payload, limits, **options), say_call(wanted))
         return _answer(await app.advance(payload, limits, **options), wanted)
 
     async def _inspect(self, request: Request) -> Response:
         app = self._find(request)
-        wanted = Parameters.read(request.query_params)
+        wanted = Inspecting.read(request.query_params)
         query = await request.body()
         limits = wanted.limits(app.settings.inspect_limits)
         if _wants_events(request):
-            return EventStream(app.inspecting(query, limits, wait=wanted.wait), wanted)
+            return EventStream(app.inspecting(query, limits, wait=wanted.wait), say_call(wanted))
         outcome: Outcome | None = None
         async with anyio.create_task_group() as group:
-            group.start_soon(_cancel_when_gone, request.receive, group.cancel_scope)
+            group.start_soon(cancel_when_gone, request.receive, group.cancel_scope)
             outcome = await app.inspect(query, limits, wait=wanted.wait)
             group.cancel_scope.cancel()
         if outcome is None:  # nobody will read it
@@ -189,62 +205,33 @@ class House:
         path = await app.snapshot()
         return as_json({"directory": str(path), "inputs": int(path.name)})
 
+    async def _inputs(self, request: Request) -> Response:
+        app = self._find(request)
+        wanted = Tailing.read(request.query_params)
+        after = request.headers.get("last-event-id", "")
+        number = int(after) if after else wanted.after
+        try:
+            following = app.follow(number)
+        except KeyError:
+            raise NotFound(f"no input {number} to go on after") from None
+        return EventStream(nullcontext(following), say_inputs(wanted), self.ending)
+
     async def _input(self, request: Request) -> Response:
-        wanted = Parameters.read(request.query_params)
-        outcome = await self._find(request).outcome(request.path_params["number"])
-        return as_json(outcome_body(outcome, wanted.encoding))
+        app, number = self._find(request), request.path_params["number"]
+        wanted = Reading.read(request.query_params)
+        if not 1 <= number <= app.inputs:
+            raise NotFound(f"no input {number}")
+        payload, outcome = await anext(app.follow(number - 1))
+        return as_json(input_body(payload, outcome, wanted.encoding))
 
     def _find(self, request: Request) -> Application:
         if self.metrics is None:
             raise MachineClosed("the applications are not open")
-        return self.applications[request.path_params["name"]]
-
-
-class EventStream(Response):
-    """What a guest says as it comes, and how it ends; a client that goes away cancels the call.
-
-    The status is sent with the first event, so that what never begins is an error like others.
-    """
-
-    media_type = EVENTS
-
-    def __init__(self, calling: AbstractAsyncContextManager[Call], wanted: Parameters) -> None:
-        super().__init__(headers={"Cache-Control": "no-store"})
-        del self.headers["content-length"]
-        self._calling = calling
-        self._wanted = wanted
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the connection."""
-        try:
-            async with self._calling as call, anyio.create_task_group() as group:
-                group.start_soon(_cancel_when_gone, receive, group.cancel_scope)
-                await self._tell(call, scope, receive, send)
-                group.cancel_scope.cancel()
-        except OrchestraError as error:  # it was not let in
-            await error_response(error)(scope, receive, send)
-
-    async def _tell(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
-        encoding = self._wanted.encoding
-        first: Event | Outcome | None = await anext(call, None)
-        try:
-            if first is None:
-                first = await call.outcome()
-        except OrchestraError as error:
-            await error_response(error)(scope, receive, send)
-            return
-        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        await send(start)
-        body = {"type": "http.response.body", "more_body": True}
-        await send(body | {"body": event_text(first, encoding)})
-        try:
-            if not isinstance(first, Outcome):
-                async for event in call:
-                    await send(body | {"body": event_text(event, encoding)})
-                await send(body | {"body": event_text(await call.outcome(), encoding)})
-        except OrchestraError as error:
-            await send(body | {"body": event_text(error, encoding)})
-        await send(body | {"body": b"", "more_body": False})
+        name = request.path_params["name"]
+        app = self.applications.get(name)
+        if app is None:
+            raise NotFound(f"no application {name!r}")
+        return app
 
 
 def guarded(
@@ -255,10 +242,8 @@ def guarded(
     async def guarded_handler(request: Request) -> Response:
         try:
             return await handler(request)
-        except (OrchestraError, KeyError, BodyTooLong) as error:
+        except (OrchestraError, NotFound, BodyTooLong, ValueError) as error:
             return error_response(error)
-        except ValueError as error:  # a parameter, a payload
-            return error_response(error, BAD_REQUEST)
         except BaseExceptionGroup as group:
             known, rest = group.split(OrchestraError)
             if known is None or rest is not None:
@@ -274,20 +259,17 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-def _answer(outcome: Outcome, wanted: Parameters) -> Response:
+async def _refused(_: Request, error: Exception) -> Response:
+    return error_response(error)
+
+
+def _answer(outcome: Outcome, wanted: Reading) -> Response:
     status = HOST_FAILED if outcome.status == "failed" else 200
     return as_json(outcome_body(outcome, wanted.encoding), status)
 
 
 def _wants_events(request: Request) -> bool:
     return EVENTS in request.headers.get("accept", "")
-
-
-async def _cancel_when_gone(receive: Receive, scope: anyio.CancelScope) -> None:
-    """Cancel what nobody waits for any more."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()
 
 
 def _state(app: Application) -> dict[str, Any]:

@@ -39,7 +39,8 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        if not self._may_enter(scope["path"], headers.get(b"authorization", b"")):
+        path = scope["path"].removeprefix(scope.get("root_path", ""))  # where we are mounted
+        if not self._may_enter(path, headers.get(b"authorization", b"")):
             body = ErrorBody("Unauthorized", "send the header Authorization: Bearer TOKEN")
             wanted = {"WWW-Authenticate": "Bearer"}
             await as_json(body, UNAUTHORIZED, wanted)(scope, receive, send)

@@ -7,11 +7,21 @@ from typing import Any
 
 import msgspec
 
-from orchestra.http.wire import ErrorBody, EventBody, OutcomeBody, Parameters
+from orchestra.http.wire import (
+    Advancing,
+    ErrorBody,
+    EventBody,
+    InputBody,
+    Inspecting,
+    OutcomeBody,
+    Reading,
+    Tailing,
+)
 
 __all__ = ["describe"]
 
-BODIES = (OutcomeBody, EventBody, ErrorBody)
+BODIES = (OutcomeBody, InputBody, EventBody, ErrorBody)
+QUERIES = (Reading, Tailing, Inspecting, Advancing)
 TEXTS = {
     400: "a parameter is wrong",
     401: "no token, or a wrong one",
@@ -19,23 +29,21 @@ TEXTS = {
     409: "another input has that number, or this cannot be done now",
     413: "the body is too long",
     429: "too many wait: come again after Retry-After seconds",
+    500: "the host failed; status is failed if the guest had begun",
     503: "not open, or the storage failed: come again after Retry-After seconds",
 }
 NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+LAST = {"name": "Last-Event-ID", "in": "header", "schema": {"type": "integer"}}
 NUMBER = {"name": "number", "in": "path", "required": True, "schema": {"type": "integer"}}
 
 
 def describe() -> dict[str, Any]:
     """Return the document."""
-    (query,), components = msgspec.json.schema_components(
-        [Parameters], ref_template="#/components/schemas/{name}"
-    )
     _, bodies = msgspec.json.schema_components(BODIES, ref_template="#/components/schemas/{name}")
-    properties = components[query["$ref"].rpartition("/")[2]]["properties"]
     return {
         "openapi": "3.1.0",
         "info": {"title": "orchestra", "version": _version()},
-        "paths": dict(_paths(properties)),
+        "paths": dict(_paths()),
         "components": {
             "schemas": bodies,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
@@ -44,10 +52,9 @@ def describe() -> dict[str, Any]:
     }
 
 
-def _paths(properties: dict[str, Any]) -> Any:
+def _paths() -> Any:
     one = "/applications/{name}"
-    everything = _parameters(properties, *properties)
-    inspect = [each for each in everything if each["name"] != "number"]
+    reading, tailing, inspecting, advancing = map(_parameters, QUERIES)
     yield "/health", {"get": _operation("Whether the process lives.", security=[])}
     ready = _operation("Whether all applications are open.", 503, security=[])
     yield "/ready", {"get": ready}
@@ -55,31 +62,36 @@ def _paths(properties: dict[str, Any]) -> Any:
     yield "/statistics", {"get": _operation("What the fleet does, for orchestra top.", 503)}
     yield "/openapi.json", {"get": _operation("This description.")}
     yield "/applications", {"get": _operation("What all applications do.")}
-    yield one, {"parameters": [NAME], "get": _operation("What an application does.", 404)}
-    errors = (400, 404, 409, 413, 429, 503)
+    shown = _operation("What an application does.", 404, 503)
+    yield one, {"parameters": [NAME], "get": shown}
+    errors = (400, 404, 409, 413, 429, 500, 503)
     yield (
         f"{one}/advance",
         {
-            "parameters": [NAME, *everything],
+            "parameters": [NAME, *advancing],
             "post": _request("Give an input; it is in the log when this answers.", *errors),
         },
     )
     yield (
         f"{one}/inspect",
         {
-            "parameters": [NAME, *inspect],
+            "parameters": [NAME, *inspecting],
             "post": _request("Ask a copy of the state after the last input.", *errors),
         },
     )
     stored = _operation("Store the state after the last input.", 404, 409, 503)
     yield f"{one}/snapshot", {"parameters": [NAME], "post": stored}
-    known = _operation("What became of an input.", 404, 503, schema="OutcomeBody")
-    parameters = [NAME, NUMBER, *_parameters(properties, "encoding")]
-    yield f"{one}/inputs/{{number}}", {"parameters": parameters, "get": known}
+    summary = "Inputs after a number, in order and as they come: events with an InputBody as data."
+    tail = _operation(summary, 400, 404, 503, content="text/event-stream")
+    yield f"{one}/inputs", {"parameters": [NAME, LAST, *tailing], "get": tail}
+    known = _operation("An input and what became of it.", 400, 404, 503, schema="InputBody")
+    yield f"{one}/inputs/{{number}}", {"parameters": [NAME, NUMBER, *reading], "get": known}
 
 
-def _parameters(properties: dict[str, Any], *names: str) -> list[dict[str, Any]]:
-    return [{"name": name, "in": "query", "schema": properties[name]} for name in names]
+def _parameters(query: type) -> list[dict[str, Any]]:
+    (reference,), components = msgspec.json.schema_components([query])
+    properties = components[reference["$ref"].rpartition("/")[2]]["properties"]
+    return [{"name": name, "in": "query", "schema": properties[name]} for name in properties]
 
 
 def _operation(

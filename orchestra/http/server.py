@@ -66,7 +66,9 @@ def _bind(listen: str) -> socket.socket:
     if not host or not port.isascii() or not port.isdigit() or int(port) > LAST_PORT:
         raise BadConfig("listen", listen, f"host:port, a port up to {LAST_PORT}, or unix:path")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host.strip("[]"), int(port)), family=family)
+    listener = socket.create_server((host.strip("[]"), int(port)), family=family)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited; asyncio forgets
+    return listener
 
 
 def _bind_path(path: Path) -> socket.socket:
@@ -167,6 +169,7 @@ async def serve_applications(
         async with anyio.create_task_group() as group:
             for event in (stop, failed.wait):
                 group.start_soon(_cancel_after, event, group.cancel_scope)
+        house.ending.set()
         if not house.ready:
             opening.cancel()
 

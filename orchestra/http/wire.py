@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import msgspec
 from msgspec import Meta, Struct
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from orchestra.errors import (
@@ -17,6 +18,7 @@ from orchestra.errors import (
     LogFault,
     MachineBusy,
     MachineClosed,
+    OrchestraError,
 )
 from orchestra.machine.request import Limits, Outcome, Output, Progress
 from orchestra.sched.input_log import InputOutcome
@@ -27,14 +29,21 @@ if TYPE_CHECKING:
     from orchestra.machine.request import Event
 
 __all__ = [
+    "Advancing",
     "BodyTooLong",
     "ErrorBody",
     "EventBody",
+    "InputBody",
+    "Inspecting",
+    "NotFound",
     "OutcomeBody",
-    "Parameters",
+    "Reading",
+    "Tailing",
     "as_json",
     "error_response",
     "event_text",
+    "input_body",
+    "input_text",
     "outcome_body",
 ]
 
@@ -46,6 +55,10 @@ class BodyTooLong(Exception):
         super().__init__(f"send at most {most} bytes")
 
 
+class NotFound(Exception):
+    """What was asked for is not there."""
+
+
 Encoding = Literal["base64", "hex", "text"]
 JSON = "application/json"
 STATUSES: dict[type[BaseException], int] = {
@@ -53,30 +66,42 @@ STATUSES: dict[type[BaseException], int] = {
     BadConfig: 409,
     InputConflict: 409,
     MachineBusy: 409,
-    KeyError: 404,
+    NotFound: 404,
     BackingFault: 503,
     LogFault: 503,
     MachineClosed: 503,
     BodyTooLong: 413,
+    ValueError: 400,  # a parameter, a payload
 }
+NAMES = {400: "BadRequest", 404: "NotFound", 405: "MethodNotAllowed", 500: "InternalError"}
 RETRY = {429: "1", 503: "5"}  # seconds
 Whole = Annotated[int, Meta(ge=0)]
 
 
-class Parameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The query of a request: limits, encoding of bytes in the answer, the input's number."""
+class Reading(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The query of whoever reads: how bytes are written in the answer."""
+
+    encoding: Encoding = "base64"
+
+    @classmethod
+    def read(cls, query: Mapping[str, str]) -> Self:
+        """Read it from a query string's items; ValueError says what is wrong."""
+        return msgspec.convert(dict(query), cls, strict=False)
+
+
+class Tailing(Reading, frozen=True, kw_only=True):
+    """The query of whoever follows: the number of the last input it has seen."""
+
+    after: Whole = 0
+
+
+class Inspecting(Reading, frozen=True, kw_only=True):
+    """The query of an inspect: limits, and whether to wait when there is no room."""
 
     max_cycles: Whole | None = None
     max_seconds: Annotated[float, Meta(gt=0)] | None = None
     max_output_bytes: Whole | None = None
-    encoding: Encoding = "base64"
     wait: bool = False
-    number: Annotated[int, Meta(ge=1)] | None = None
-
-    @classmethod
-    def read(cls, query: Mapping[str, str]) -> Parameters:
-        """Read them from a query string's items; ValueError says what is wrong."""
-        return msgspec.convert(dict(query), cls, strict=False)
 
     def limits(self, usual: Limits) -> Limits:
         """Return the limits of this request: its own where it has some."""
@@ -89,7 +114,13 @@ class Parameters(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         )
 
 
-class OutcomeBody(Struct, frozen=True, omit_defaults=True):
+class Advancing(Inspecting, frozen=True, kw_only=True):
+    """The query of an advance: the input's number, with which it is taken once."""
+
+    number: Annotated[int, Meta(ge=1)] | None = None
+
+
+class OutcomeBody(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """How a request ended; number, cycle and state_hash are an input's."""
 
     status: str
@@ -102,6 +133,12 @@ class OutcomeBody(Struct, frozen=True, omit_defaults=True):
     number: int | None = None
     cycle: int | None = None
     state_hash: str | None = None
+
+
+class InputBody(OutcomeBody, frozen=True, omit_defaults=True, kw_only=True):
+    """An input of the log, and how it ended."""
+
+    payload: str
 
 
 class EventBody(Struct, frozen=True, omit_defaults=True):
@@ -130,23 +167,31 @@ def encode(data: bytes, encoding: Encoding) -> str:
 
 def outcome_body(outcome: Outcome, encoding: Encoding) -> OutcomeBody:
     """Say an outcome."""
+    return OutcomeBody(**_outcome(outcome, encoding))
+
+
+def input_body(payload: bytes, outcome: InputOutcome, encoding: Encoding) -> InputBody:
+    """Say an input and its outcome."""
+    return InputBody(payload=encode(payload, encoding), **_outcome(outcome, encoding))
+
+
+def _outcome(outcome: Outcome, encoding: Encoding) -> dict[str, Any]:
     exception = outcome.exception
-    extra: dict[str, Any] = {}
+    found = {
+        "status": outcome.status,
+        "outputs": [encode(data, encoding) for data in outcome.outputs],
+        "reports": [encode(data, encoding) for data in outcome.reports],
+        "cycles": outcome.cycles,
+        "seconds": outcome.seconds,
+        "exception": None if exception is None else encode(exception, encoding),
+        "error": None if outcome.error is None else str(outcome.error),
+    }
     if isinstance(outcome, InputOutcome):
-        extra = {name: getattr(outcome, name) for name in ("number", "cycle", "state_hash")}
-    return OutcomeBody(
-        status=outcome.status,
-        outputs=[encode(data, encoding) for data in outcome.outputs],
-        reports=[encode(data, encoding) for data in outcome.reports],
-        cycles=outcome.cycles,
-        seconds=outcome.seconds,
-        exception=None if exception is None else encode(exception, encoding),
-        error=None if outcome.error is None else str(outcome.error),
-        **extra,
-    )
+        found |= {name: getattr(outcome, name) for name in ("number", "cycle", "state_hash")}
+    return found
 
 
-def event_text(event: Event | Outcome | BaseException, encoding: Encoding) -> bytes:
+def event_text(event: Event | Outcome | BaseException, encoding: Encoding = "base64") -> bytes:
     """Write an event for a text/event-stream."""
     body: Struct
     if isinstance(event, BaseException):
@@ -161,17 +206,27 @@ def event_text(event: Event | Outcome | BaseException, encoding: Encoding) -> by
     return b"event: %s\ndata: %s\n\n" % (name.encode(), msgspec.json.encode(body))
 
 
+def input_text(payload: bytes, outcome: InputOutcome, encoding: Encoding) -> bytes:
+    """Write an input of the log for a text/event-stream: its id is where to go on."""
+    body = input_body(payload, outcome, encoding)
+    return b"event: input\nid: %d\ndata: %s\n\n" % (body.number or 0, msgspec.json.encode(body))
+
+
 def as_json(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Make a response of a body."""
     return Response(msgspec.json.encode(body), status, headers, media_type=JSON)
 
 
-def error_response(error: BaseException, status: int | None = None) -> Response:
+def error_response(error: BaseException) -> Response:
     """Make the response for an error; those that pass say when to come again."""
-    if status is None:
-        status = next((code for kind, code in STATUSES.items() if isinstance(error, kind)), 500)
-    detail = str(error) if not isinstance(error, KeyError) else "there is no such thing here"
+    if isinstance(error, HTTPException):  # Starlette's: no such path, no such method
+        body = ErrorBody(NAMES.get(error.status_code, error.detail), error.detail)
+        return as_json(body, error.status_code, dict(error.headers or {}))
+    status = next((code for kind, code in STATUSES.items() if isinstance(error, kind)), 500)
     headers = {"Retry-After": RETRY[status]} if status in RETRY else {}
     if isinstance(error, BodyTooLong):  # the rest of it is not read
         headers["Connection"] = "close"
-    return as_json(ErrorBody(type(error).__name__, detail), status, headers)
+    if isinstance(error, (OrchestraError, BodyTooLong)):
+        return as_json(ErrorBody(type(error).__name__, str(error)), status, headers)
+    detail = str(error) if status in (400, 404) else "unforeseen; the server's log says more"
+    return as_json(ErrorBody(NAMES[status], detail), status, headers)

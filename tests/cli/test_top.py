@@ -64,7 +64,7 @@ def test_where_nobody_serves_is_an_error(orchestra, address, words, status):
 
 
 def test_what_the_server_says_is_told(orchestra, served):
-    assert "no such thing" in orchestra("top", f"{served}/applications", "--once", status=1).error
+    assert "no application" in orchestra("top", f"{served}/applications", "--once", status=1).error
 
 
 @pytest.mark.parametrize(

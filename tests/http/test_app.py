@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from orchestra.http import create_app, serving_app
+from orchestra.http.app import House
 from orchestra.sched.fleet import open_fleet
 from tests.http.conftest import SETTINGS, TOKEN, client_of, ready, running
 
@@ -46,7 +47,7 @@ async def test_an_input_changes_what_inspects_answer(client):
     response = await client.post(f"{LEDGER}/inspect", content=b"balance bob", params=TEXT)
     assert response.json()["reports"] == ["7"]
     known = (await client.get(f"{LEDGER}/inputs/1", params=TEXT)).json()
-    assert known == body
+    assert known == body | {"payload": "mint bob 7"}
 
 
 @pytest.mark.parametrize(
@@ -81,23 +82,25 @@ async def test_bytes_are_written_as_asked(client):
 @pytest.mark.parametrize(
     ("method", "path", "params", "status", "word"),
     [
-        ("GET", "/applications/nobody", {}, 404, "KeyError"),
-        ("GET", f"{LEDGER}/inputs/9", {}, 404, "KeyError"),
-        ("GET", f"{LEDGER}/inputs/{1 << 63}", {}, 404, "KeyError"),
+        ("GET", "/applications/nobody", {}, 404, "NotFound"),
+        ("GET", f"{LEDGER}/inputs/9", {}, 404, "NotFound"),
+        ("GET", f"{LEDGER}/inputs/{1 << 63}", {}, 404, "NotFound"),
         ("POST", f"{LEDGER}/advance", {"max_cycles": "lots"}, 400, "max_cycles"),
         ("POST", f"{LEDGER}/inspect", {"max_seconds": "-1"}, 400, "max_seconds"),
         ("POST", f"{LEDGER}/inspect", {"encoding": "rot13"}, 400, "rot13"),
         ("POST", f"{LEDGER}/inspect", {"speed": "9"}, 400, "speed"),
         ("POST", f"{LEDGER}/advance", {"number": 5}, 409, "number 1"),
-        ("POST", "/applications/nobody/inspect", {}, 404, "KeyError"),
-        ("GET", f"{LEDGER}/advance", {}, 405, "Method"),
-        ("GET", "/nothing", {}, 404, "Not Found"),
+        ("POST", "/applications/nobody/inspect", {}, 404, "NotFound"),
+        ("GET", f"{LEDGER}/advance", {}, 405, "MethodNotAllowed"),
+        ("GET", "/nothing", {}, 404, "NotFound"),
     ],
 )
 async def test_mistakes_are_told(client, method, path, params, status, word):
     content = b"total" if method == "POST" else None
     response = await client.request(method, path, params=params, content=content)
     assert response.status_code == status
+    body = response.json()
+    assert body.keys() == {"error", "detail"}
     assert word in response.text
 
 
@@ -251,9 +254,11 @@ async def test_the_description_is_valid_and_complete(client):
 
     document = (await client.get("/openapi.json")).json()
     validate(document)
-    assert {f"/applications/{{name}}/{kind}" for kind in ("advance", "inspect", "snapshot")} < set(
-        document["paths"]
-    )
+    routes = {route.path.replace(":int", ""): route.methods - {"HEAD"} for route in House().routes()}
+    assert routes == {
+        path: {method.upper() for method in operations if method != "parameters"}
+        for path, operations in document["paths"].items()
+    }
     advance = document["paths"]["/applications/{name}/advance"]
     assert {"413", "429", "503"} < set(advance["post"]["responses"])
     assert {"number", "max_cycles"} < {each["name"] for each in advance["parameters"]}
@@ -346,9 +351,9 @@ async def test_a_load_of_readers_and_a_writer_lose_nothing(client):
 
 
 def test_limits_of_a_request_replace_the_usual_ones():
-    from orchestra.http.wire import Parameters
+    from orchestra.http.wire import Inspecting
     from orchestra.machine.request import Limits
 
     usual = Limits(max_cycles=5, max_seconds=1.0, max_output_bytes=9)
-    assert Parameters.read({}).limits(usual) == usual
-    assert Parameters.read({"max_cycles": "7"}).limits(usual) == replace(usual, max_cycles=7)
+    assert Inspecting.read({}).limits(usual) == usual
+    assert Inspecting.read({"max_cycles": "7"}).limits(usual) == replace(usual, max_cycles=7)
