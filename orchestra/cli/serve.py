@@ -15,17 +15,23 @@ from orchestra.errors import BadConfig
 __all__ = ["EXAMPLES", "serve"]
 
 EXAMPLES = examples(
+    "orchestra image ledger machine             # something to serve",
+    "orchestra serve --example > node.toml      # a file with every key explained",
+    "orchestra serve node.toml --check",
     "orchestra serve node.toml",
     "orchestra serve node.toml --listen 0.0.0.0:9000 --json",
-    "",
-    "node.toml:",
-    'listen = "127.0.0.1:8000"',
-    'token_file = "token"',
-    "[applications.ledger]",
-    'directory = "app"     # made when it is not there',
-    'genesis = "machine"   # of a machine\'s folder, or a config',
-    "snapshots = 100       # or never, every_input, on_demand",
 )
+NEEDS = "pip install 'orchestra[http]'"
+
+
+def _print_example(*, value: bool) -> None:
+    if value:
+        try:
+            from orchestra.http.config import EXAMPLE
+        except ImportError as error:
+            raise BadConfig("serve", error.name, NEEDS) from None
+        typer.echo(EXAMPLE.read_text(), nl=False)
+        raise typer.Exit
 
 
 def serve(
@@ -34,17 +40,26 @@ def serve(
         str | None,
         typer.Option(help="Listen there instead: host:port or unix:path.", metavar="ADDRESS"),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read the file, say what is wrong with it, and end.")
+    ] = False,
+    example: Annotated[  # noqa: ARG001 - its callback ends the command
+        bool,
+        typer.Option(
+            "--example", callback=_print_example, is_eager=True, help="Print a file, and end."
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Serve applications over HTTP: advance, inspect, events, metrics.
 
-    The file has a table for each application, below what they have in common; --help ends with
+    The file has a table for each application, below what they have in common; --example prints
     one. Health is answered at once, the rest when all applications are open.
 
     SIGINT and SIGTERM let requests finish, close the applications and exit with 0.
     """
     try:
-        from orchestra.http import load_serve_config
+        from orchestra.http import check_serve_config, load_serve_config
         from orchestra.http.server import (
             address_of,
             listening,
@@ -54,8 +69,16 @@ def serve(
             wait_for_signal,
         )
     except ImportError as error:
-        raise BadConfig("serve", error.name, "pip install 'orchestra[http]'") from None
+        raise BadConfig("serve", error.name, NEEDS) from None
     config = load_serve_config(file)
+    check_serve_config(config)
+    if check:
+        names = ", ".join(sorted(config.applications))
+        if json:
+            emit({"listen": config.listen, "applications": sorted(config.applications)})
+        else:
+            note(f"{file}: {names} on {listen or config.listen}")
+        return
     serve: Any = serve_hypercorn if config.loop == "trio" else serve_uvicorn
     options = {} if config.loop == "trio" else {"use_uvloop": config.loop == "uvloop"}
     logger = _logger() if json else None

@@ -11,6 +11,12 @@ server    run it under uvicorn or hypercorn
 """
 
 from orchestra.http.app import create_app, serving_app
-from orchestra.http.config import ServeConfig, load_serve_config
+from orchestra.http.config import ServeConfig, check_serve_config, load_serve_config
 
-__all__ = ["ServeConfig", "create_app", "load_serve_config", "serving_app"]
+__all__ = [
+    "ServeConfig",
+    "check_serve_config",
+    "create_app",
+    "load_serve_config",
+    "serving_app",
+]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
-from pathlib import Path  # noqa: TC003 - msgspec reads the annotations
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -15,7 +16,9 @@ from orchestra.machine.config import MachineConfig, convert, load_config, parse_
 from orchestra.machine.request import Limits
 from orchestra.sched.settings import ApplicationSettings
 
-__all__ = ["ApplicationConfig", "ServeConfig", "load_serve_config"]
+__all__ = ["EXAMPLE", "ApplicationConfig", "ServeConfig", "check_serve_config", "load_serve_config"]
+
+EXAMPLE = Path(__file__).with_name("example.toml")  # every key, what it is and its default
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z"
 PLACES = ("directory", "genesis")
@@ -51,6 +54,9 @@ class ServeConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     max_body: Annotated[int, Meta(ge=0)] = 2 << 20
 
 
+SERVERS = {"asyncio": "uvicorn", "uvloop": "uvloop", "trio": "hypercorn"}
+LAST_PORT = 65535
+UNIX = "unix:"
 WORDS = {
     "loop": "one of asyncio, uvloop, trio",
     "snapshots": "never, every_input, on_demand, or a number of inputs",
@@ -60,6 +66,14 @@ WORDS = {
 
 def load_serve_config(path: Path) -> ServeConfig:
     """Read the file; paths in it are relative to its folder. BadConfig names what is wrong."""
+    try:
+        return _load(path)
+    except BadConfig as error:
+        field = error.field if error.field == str(path) else f"{path}: {error.field}"
+        raise BadConfig(field, error.found, error.expected) from error.__cause__
+
+
+def _load(path: Path) -> ServeConfig:
     try:
         tree = tomllib.loads(path.read_bytes().decode())
     except (ValueError, RecursionError) as error:  # bad TOML and bad UTF-8 are ValueErrors
@@ -80,7 +94,36 @@ def load_serve_config(path: Path) -> ServeConfig:
     _check_places(tree["applications"])
     config = convert(tree, ServeConfig, "", words=WORDS)
     assert isinstance(config, ServeConfig)
+    read_address(config.listen)
     return config
+
+
+def read_address(listen: str) -> tuple[str, int] | Path:
+    """Return host and port, or the path of a socket; BadConfig when it is neither."""
+    if listen.startswith(UNIX):
+        return Path(listen.removeprefix(UNIX))
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > LAST_PORT:
+        raise BadConfig("listen", listen, f"host:port, a port up to {LAST_PORT}, or unix:path")
+    return host.strip("[]"), int(port)
+
+
+def check_serve_config(config: ServeConfig) -> None:
+    """Look whether what it names is there; BadConfig says what is not."""
+    if find_spec(SERVERS[config.loop]) is None:
+        wanted = f"one with {SERVERS[config.loop]}: pip install 'orchestra[http]'"
+        raise BadConfig("loop", config.loop, wanted)
+    for name, application in config.applications.items():
+        directory, genesis = application.directory, application.genesis
+        field = f"applications.{name}"
+        if directory.is_dir() and any(directory.iterdir()):
+            continue  # the genesis is not looked at
+        if genesis is None:
+            wanted = "an application's folder, or a genesis to make it"
+            raise BadConfig(f"{field}.directory", str(directory), wanted)
+        if not (genesis / "machine.json" if genesis.is_dir() else genesis).is_file():
+            raise BadConfig(f"{field}.genesis", str(genesis), "a machine's folder, or a config")
+        application.load_genesis()
 
 
 def _token(path: Path) -> str:

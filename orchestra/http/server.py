@@ -12,6 +12,7 @@ import anyio
 
 from orchestra.errors import BadConfig
 from orchestra.http.app import House
+from orchestra.http.config import UNIX, read_address
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -33,8 +34,6 @@ __all__ = [
 ]
 
 BACKLOG = 1024
-LAST_PORT = 65535
-UNIX = "unix:"
 GRACE_SECONDS = 10
 KEEP_ALIVE_SECONDS = 30
 
@@ -60,13 +59,11 @@ def listening(listen: str) -> Iterator[socket.socket]:
 
 
 def _bind(listen: str) -> socket.socket:
-    if listen.startswith(UNIX):
-        return _bind_path(Path(listen.removeprefix(UNIX)))
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit() or int(port) > LAST_PORT:
-        raise BadConfig("listen", listen, f"host:port, a port up to {LAST_PORT}, or unix:path")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.create_server((host.strip("[]"), int(port)), family=family)
+    address = read_address(listen)
+    if isinstance(address, Path):
+        return _bind_path(address)
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    listener = socket.create_server(address, family=family)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited; asyncio forgets
     return listener
 

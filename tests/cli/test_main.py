@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -32,7 +33,7 @@ def example_lines(epilog):
     """Give the examples' arguments, without what is said about them."""
     for line in re.sub(r"\\\n\s*", "", epilog).splitlines():
         if match := re.search(r"\borchestra (.*)", line):
-            yield re.split("   *", match[1])[0]
+            yield re.split("   *| > ", match[1])[0]
 
 
 def test_the_commands_are_those_of_the_design():
@@ -61,7 +62,8 @@ def test_every_example_of_the_help_is_a_command_that_exists(path):
         command = GROUP
         while hasattr(command, "commands"):
             command = command.commands[words.pop(0)]
-        command.make_context("orchestra", words)
+        with suppress(typer.Exit):  # of an option that is all a command does
+            command.make_context("orchestra", words)
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("image",)], ids=str)

@@ -67,8 +67,26 @@ def test_a_server_lives_while_it_waits_for_a_folder_and_stops_all_the_same(start
 @pytest.mark.parametrize("loop", ["asyncio", "trio"])
 def test_an_application_that_cannot_be_opened_is_one_line(orchestra, app, loop):
     path = write(app.parent, loop)
-    path.write_text(path.read_text().replace('"app"', '"nothing"'))
+    (app / "machine.json").write_text("{}")
     found = orchestra("serve", path, status=2)
-    assert found.error.startswith("error: config field ")
-    assert "nothing" in found.error
+    assert "machine.json" in found.error
     assert len(found.err.splitlines()) == 2
+
+
+def test_a_file_is_looked_at_without_serving(orchestra, app):
+    path = write(app.parent, "trio")
+    assert orchestra("serve", path, "--check").err.endswith("ledger on 127.0.0.1:0\n")
+    found = orchestra("serve", path, "--check", "--json").json
+    assert found == {"listen": "127.0.0.1:0", "applications": ["ledger"]}
+    path.write_text(path.read_text().replace('"app"', '"nothing"'))
+    for check in (["--check"], []):  # nothing listens either
+        found = orchestra("serve", path, *check, status=2)
+        assert "applications.ledger.genesis" in found.error
+        assert len(found.err.splitlines()) == 1
+
+
+def test_the_example_of_a_file_is_one(orchestra, app):
+    path = app.parent / "node.toml"
+    app.rename(app.parent / "machine")
+    path.write_text(orchestra("serve", "--example").out)
+    assert "ledger on 127.0.0.1:8000" in orchestra("serve", path, "--check").err

@@ -254,7 +254,9 @@ async def test_the_description_is_valid_and_complete(client):
 
     document = (await client.get("/openapi.json")).json()
     validate(document)
-    routes = {route.path.replace(":int", ""): route.methods - {"HEAD"} for route in House().routes()}
+    routes = {
+        route.path.replace(":int", ""): route.methods - {"HEAD"} for route in House().routes()
+    }
     assert routes == {
         path: {method.upper() for method in operations if method != "parameters"}
         for path, operations in document["paths"].items()

@@ -1,14 +1,22 @@
 """A server's file says what to serve; what cannot be in it is named."""
 
+import re
 import socket
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from orchestra.errors import BadConfig
-from orchestra.http.config import load_serve_config
+from orchestra.http.config import (
+    EXAMPLE,
+    ApplicationConfig,
+    ServeConfig,
+    check_serve_config,
+    load_serve_config,
+)
 from orchestra.http.server import address_of, listening
-from orchestra.machine import MachineConfig
+from orchestra.machine import Limits, MachineConfig
 from orchestra.sched.settings import ApplicationSettings
 from tests.guests import LEDGER
 
@@ -77,6 +85,7 @@ def test_a_whole_file_is_read(tmp_path):
         ('token_file = "none"\n[applications.a]\ndirectory = "a"', "token_file"),
         ('token = ""\n[applications.a]\ndirectory = "a"', "token"),
         ('max_body = -1\n[applications.a]\ndirectory = "a"', "max_body"),
+        ('listen = "h:70000"\n[applications.a]\ndirectory = "a"', "listen"),
         ('color = 1\n[applications.a]\ndirectory = "a"', "config"),
     ],
 )
@@ -84,6 +93,55 @@ def test_what_cannot_be_is_named(tmp_path, text, field):
     with pytest.raises(BadConfig) as refused:
         load_serve_config(write(tmp_path, text))
     assert field in str(refused.value)
+    assert "node.toml" in str(refused.value)
+
+
+def test_the_example_says_of_every_key_what_it_is_and_its_default(tmp_path):
+    text = EXAMPLE.read_text()
+    config = load_serve_config(write(tmp_path, text))
+    assert config == msgspec.structs.replace(
+        ServeConfig(applications={}),
+        applications={"ledger": ApplicationConfig(tmp_path / "ledger", tmp_path / "machine")},
+    )
+    found = load_serve_config(write(tmp_path, re.sub("(?m)^#(?=[a-z_]+ = )", "", text)))
+    settings = found.applications["ledger"].settings
+    assert settings.limits.max_cycles == 10**9
+    settings = settings.replace(limits=Limits(), inspect_limits=Limits())
+    assert settings == ApplicationSettings()
+    assert found.token == "a secret"
+    assert msgspec.structs.replace(found, token=None, applications=config.applications) == config
+    keys = set(re.findall("(?m)^#?([a-z_]+) = ", text))
+    structs = {*ServeConfig.__struct_fields__, *ApplicationSettings.__struct_fields__}
+    assert keys == structs - {"applications", "token"} | {"token_file", "directory", "genesis"}
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ('[applications.a]\ndirectory = "a"', "applications.a.directory"),
+        ('[applications.a]\ndirectory = "a"\ngenesis = "none"', "applications.a.genesis"),
+        ('[applications.a]\ndirectory = "a"\ngenesis = "."', "applications.a.genesis"),
+        ('[applications.a]\ndirectory = "a"\ngenesis = "token"', "token"),
+    ],
+)
+def test_what_is_not_there_is_named_before_anything_is_opened(tmp_path, text, field):
+    config = load_serve_config(write(tmp_path, text))
+    with pytest.raises(BadConfig, match=field):
+        check_serve_config(config)
+    if field.endswith("genesis"):
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "inputs.sqlite").touch()
+        check_serve_config(config)  # which needs no genesis
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"])
+def test_a_loop_whose_server_is_not_installed_is_named(tmp_path, monkeypatch, loop):
+    text = f'loop = "{loop}"\n[applications.a]\ndirectory = "a"\ngenesis = "ledger.toml"'
+    config = load_serve_config(write(tmp_path, text))
+    check_serve_config(config)
+    monkeypatch.setattr("orchestra.http.config.find_spec", lambda _: None)
+    with pytest.raises(BadConfig, match=r"pip install 'orchestra\[http\]'"):
+        check_serve_config(config)
 
 
 def test_a_file_that_is_no_text_is_named(tmp_path):
