@@ -16,7 +16,7 @@ __all__ = ["EXAMPLES", "serve"]
 
 EXAMPLES = examples(
     "orchestra image ledger machine             # something to serve",
-    "orchestra serve --example > node.toml      # a file with every key explained",
+    "orchestra serve --example > node.toml    # a file with every key explained",
     "orchestra serve node.toml --check",
     "orchestra serve node.toml",
     "orchestra serve node.toml --listen 0.0.0.0:9000 --json",

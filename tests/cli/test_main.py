@@ -33,7 +33,7 @@ def example_lines(epilog):
     """Give the examples' arguments, without what is said about them."""
     for line in re.sub(r"\\\n\s*", "", epilog).splitlines():
         if match := re.search(r"\borchestra (.*)", line):
-            yield re.split("   *| > ", match[1])[0]
+            yield re.split("   *", match[1])[0]
 
 
 def test_the_commands_are_those_of_the_design():
