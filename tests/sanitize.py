@@ -25,9 +25,13 @@ def main() -> None:
             assert isinstance(machine.run(), Yielded)
             machine.snapshot(folder / "snapshot")
             expected = machine.digest()
+            root = machine.root_hash()
             assert machine.advance(b"echo x > /tmp/x; seq 1000 | md5sum").accepted
+            with machine.fork() as copy:
+                assert copy.root_hash() == machine.root_hash() != root
         with Machine.open(folder / "snapshot") as machine:
             assert machine.digest() == expected
+            assert machine.root_hash() == root
             for number in range(10):
                 answer = machine.inspect(b"echo $((%d * %d))" % (number, number))
                 assert answer.reports == (b"%d\n" % (number * number),)

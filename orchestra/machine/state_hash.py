@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from .merkle import Page, Tree, with_state
-from .proof import PAGE_BYTES
+from .merkle import STATE_PAGE, Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from array import array
+    from collections.abc import Collection, Iterable
 
-__all__ = ["StateHash", "contents"]
-
-GATHER_PAGES: Final = 16  # copied from a machine at a time; see COLLECT_PAGES
+__all__ = ["StateHash"]
 
 
 class HashedCore(Protocol):
     """What is asked of `_core.Core`."""
 
-    @property
-    def state(self) -> bytes: ...
-    def collect(self) -> Iterable[tuple[int, Page]]: ...
-    def gather(self, pages: Iterable[int]) -> tuple[Sequence[int], bytearray]: ...
+    def hash_all(self) -> Iterable[tuple[array[int], bytearray]]: ...
+    def hash_pages(self, pages: Iterable[int]) -> tuple[array[int], bytearray]: ...
     def take_changed(self) -> Collection[int] | None: ...
 
 
@@ -41,11 +37,11 @@ class StateHash:
         core = self._core
         if self._tree is None:
             core.take_changed()  # from here on
-            self._tree = Tree.empty().update(with_state(core.collect(), core.state))
+            self._tree = Tree.of(core.hash_all())
         else:
             self._take_changed()
-            pages = contents(core, sorted(self._changed))
-            self._tree = self._tree.update(with_state(pages, core.state))
+            numbers, hashes = core.hash_pages(sorted(self._changed | {STATE_PAGE}))
+            self._tree = self._tree.put(numbers, hashes)
         self._changed.clear()
         return self._tree
 
@@ -60,15 +56,3 @@ class StateHash:
 
     def _take_changed(self) -> None:
         self._changed.update(self._core.take_changed() or ())
-
-
-def contents(core: HashedCore, numbers: Sequence[int]) -> Iterator[tuple[int, Page | None]]:
-    """Yield these pages of a machine as (number, bytes), None for one of zeros."""
-    for first in range(0, len(numbers), GATHER_PAGES):
-        batch = numbers[first : first + GATHER_PAGES]
-        index, data = core.gather(batch)
-        view, start = memoryview(data), 0
-        for number, entry in zip(batch, index, strict=True):
-            zero = entry != number
-            yield number, None if zero else view[start : start + PAGE_BYTES]
-            start += 0 if zero else PAGE_BYTES

@@ -1,16 +1,17 @@
 """The Merkle tree against the plainest one, the proofs against everybody who would bend them."""
 
 import dataclasses
-import functools
-import hashlib
 import json
+from array import array
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from orchestra.machine.merkle import Tree, root_of
-from orchestra.machine.proof import STATE_ADDRESS, ZEROS, Proof, hash_range
+from orchestra.machine._core import Hashes, blocks_in_use
+from orchestra.machine.merkle import Tree
+from orchestra.machine.proof import ZEROS, Proof, hash_range
+from tests.machine.plain_hash import STATE_PAGE, plain_root, plain_zero, sha256
 
 ZERO_PAGE = bytes(4096)
 RAM_PAGE = 0x8_0000
@@ -19,27 +20,6 @@ RAM_PAGE = 0x8_0000
 def content(seed):
     """A page that is told by a small number; 0 is the page of zeros."""
     return bytes([seed]) * 4096
-
-
-def sha256(data):
-    return hashlib.sha256(data).digest()
-
-
-@functools.cache
-def plain_zero(height):
-    return sha256(ZERO_PAGE) if height == 0 else sha256(plain_zero(height - 1) * 2)
-
-
-def plain_root(pages, height=52, number=0):
-    """The definition, word for word, in quadratic time."""
-    inside = {page: data for page, data in pages.items() if page >> height == number}
-    if not inside:
-        return plain_zero(height)
-    if height == 0:
-        return sha256(inside[number])
-    return sha256(
-        plain_root(inside, height - 1, 2 * number) + plain_root(inside, height - 1, 2 * number + 1)
-    )
 
 
 # pages near each other, of one part or another of a node, and anywhere
@@ -77,8 +57,8 @@ def test_the_definition_does_not_change():
         "aa808f81eafa2ed5bf457a598ea14695a16b0bb9c01ac7c755974f6c7c1850e3"
     )
     pages = {RAM_PAGE: content(1), RAM_PAGE + 1: content(2), 1 << 40: content(3)}
-    root = root_of(pages.items(), content(4))
-    assert root == plain_root(pages | {STATE_ADDRESS: content(4)})
+    root = Tree.empty().update(pages | {STATE_PAGE: content(4)}).root
+    assert root == plain_root(pages | {STATE_PAGE: content(4)})
     assert root.hex() == "24651530f10e7636f25f92fd1d852d120f458a7432922078a3948db8c6f0a8a4"
 
 
@@ -120,27 +100,34 @@ def test_pages_that_go_to_zeros_leave_nothing(first, second):
     assert more.update(dict.fromkeys(second)).root == tree.root
     assert more.update(dict.fromkeys(second, ZERO_PAGE)).root == tree.root
     assert more.update(dict.fromkeys(first | second)) == Tree.empty()
-    assert nodes_in(more.update(dict.fromkeys(second))) == nodes_in(tree)
 
 
-def nodes_in(tree):
-    """What it is made of, but for the hashes."""
-
-    def describe(node):
-        return node and (node.height, node.number, [describe(part) for part in node.parts])
-
-    return describe(tree._top)
+def nodes():
+    return blocks_in_use()["hashes"].used
 
 
-def test_what_did_not_change_is_shared():
-    tree = tree_of({RAM_PAGE + number: 1 for number in range(1024)})
+def test_a_tree_of_n_pages_has_2_n_nodes_less_one_and_shares_what_did_not_change():
+    before = nodes()
+    tree = tree_of({RAM_PAGE + number: 1 for number in range(1024)} | {1 << 40: 2})
+    assert nodes() - before == 2 * 1025 - 1
     changed = tree.update({RAM_PAGE: content(2)})
-    shared = set(map(id, parts_of(tree._top))) & set(map(id, parts_of(changed._top)))
-    assert len(parts_of(tree._top)) - len(shared) == 3  # of the 69 nodes, those above one page
+    assert nodes() - before == 2 * 1025 - 1 + 12  # the page, ten above it, and the top
+    del tree
+    assert nodes() - before == 2 * 1025 - 1
+    gone = changed.update(dict.fromkeys(range(RAM_PAGE, RAM_PAGE + 1024)))
+    assert gone == tree_of({1 << 40: 2})
+    del changed
+    assert nodes() - before == 1
+    del gone
+    assert nodes() == before
 
 
-def parts_of(node):
-    return [node] + [below for part in node.parts if part for below in parts_of(part)]
+@relaxed
+@given(CHANGES)
+def test_hosts_without_instructions_for_it_make_the_same_hashes(seeds):
+    numbers = array("Q", sorted(seeds))
+    hashes = b"".join(sha256(content(seeds[number])) for number in numbers)
+    assert Hashes.by_hand().put(numbers, hashes).find(52, 0) == tree_of(seeds).root
 
 
 def test_a_feed_may_hand_out_the_same_buffer_again_and_again():

@@ -6,14 +6,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestra.machine import Drive, Machine, MachineConfig
-from orchestra.machine.merkle import root_of
 from tests.guests import ready_ledger
+from tests.machine.plain_hash import root_of
 
 STEPS = ["hash", "advance", "reject", "fork", "checkpoint", "rollback", "write", "zero", "snapshot"]
 
 
 def anew(machine):
-    return root_of(machine._core.collect(), machine._core.state).hex()
+    return root_of(machine).hex()
 
 
 @settings(

@@ -5,10 +5,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestra.machine import Machine
-from orchestra.machine.merkle import root_of
 from orchestra.machine.proof import STATE_ADDRESS, Proof
 from orchestra.machine.state_hash import StateHash
 from tests.guests import ledger_config, ready_ledger
+from tests.machine.plain_hash import STATE_PAGE, root_of
 
 
 def test_no_machine_has_memory_where_the_state_is():
@@ -16,12 +16,6 @@ def test_no_machine_has_memory_where_the_state_is():
         assert all(item.start > STATE_ADDRESS for item in machine.layout.memory)
         with pytest.raises(ValueError, match="not memory"):
             machine.read(STATE_ADDRESS, 8)
-    with pytest.raises(ValueError, match="place of the state"):
-        root_of([(STATE_ADDRESS >> 12, bytes(4096))], bytes(4096))
-
-
-def whole_root(machine):
-    return root_of(machine._core.collect(), machine._core.state)
 
 
 STEPS = st.lists(
@@ -65,23 +59,23 @@ def test_the_hash_of_a_machine_keeps_up_whatever_is_done_to_it(
             case "store":
                 machine.snapshot(folder / str(index))
             case "refresh":
-                assert machine.root_hash() == whole_root(machine).hex()
+                assert machine.root_hash() == root_of(machine).hex()
     machine.close()
 
 
-class Gathering:
-    """A core that notes which pages are asked for."""
+class Watched:
+    """A core that notes which pages it is asked for."""
 
     def __init__(self, core):
         self.core = core
-        self.gathered = []
+        self.asked = []
 
     def __getattr__(self, name):
         return getattr(self.core, name)
 
-    def gather(self, pages):
-        self.gathered += pages
-        return self.core.gather(pages)
+    def hash_pages(self, pages):
+        self.asked += pages
+        return self.core.hash_pages(pages)
 
 
 def test_keeping_up_asks_for_what_changed_and_no_more(tmp_path):
@@ -89,13 +83,13 @@ def test_keeping_up_asks_for_what_changed_and_no_more(tmp_path):
         for number in range(300):
             machine.write(0x8200_0000 + 4096 * number, b"some")
         machine.snapshot(tmp_path / "snapshot")
-        core = Gathering(machine._core)
+        core = Watched(machine._core)
         hashed = StateHash(core)
         hashed.refresh()
-        assert core.gathered == []
+        assert core.asked == []
         machine.write(0x8200_0000, b"more")
-        assert hashed.refresh().root == whole_root(machine)
-        assert core.gathered == [0x82000]
+        assert hashed.refresh().root == root_of(machine)
+        assert core.asked == [STATE_PAGE, 0x82000]
 
 
 def test_equal_machines_have_equal_roots_and_others_do_not():

@@ -16,14 +16,11 @@ from orchestra.machine import Drive, Machine
 from orchestra.machine._core import DEAD_SLOT, ZERO_PAGE, checksum
 from orchestra.machine.content import image_digest
 from orchestra.machine.delta import HEADER, delta_head, open_delta, write_delta
-from orchestra.machine.merkle import Tree, root_of
+from orchestra.machine.merkle import Tree
 from orchestra.machine.record import NAME, encode_record, read_record
 from orchestra.machine.verify import verify_folder
 from tests.guests import ledger_config, ready_ledger, write_image
-
-
-def root_of_machine(machine):
-    return root_of(machine._core.collect(), machine._core.state).hex()
+from tests.machine.plain_hash import root_of
 
 
 def drive(tmp_path):
@@ -51,7 +48,7 @@ def sound(tmp_path_factory):
         machine.snapshot(folder / "first")
         machine.advance(b"mint alice 100")
         machine.snapshot(folder / "second")
-        root = root_of_machine(machine)
+        root = root_of(machine).hex()
     record = read_record(folder / "second")
     images = tuple(
         msgspec.structs.replace(image, digest=image_digest(folder / "second" / image.file))
@@ -104,7 +101,7 @@ def test_a_sound_folder_has_the_root_hash_of_its_machine(sound):
     report = verify_folder(sound)
     assert report.ok, report.flaws
     with Machine.open(sound) as machine:
-        assert report.root == root_of_machine(machine)
+        assert report.root == root_of(machine).hex()
         assert report.cycle == machine.cycle
     assert {item.name for item in report.files} == {
         path.name for path in sound.iterdir() if path.name != "machine.json"
@@ -119,7 +116,7 @@ def test_the_folder_of_a_backing_machine_is_verified_between_its_runs(tmp_path):
         with pytest.raises(MachineLocked):
             verify_folder(tmp_path / "app")
         machine.advance(b"mint alice 100")
-        root = root_of_machine(machine)
+        root = root_of(machine).hex()
     report = verify_folder(tmp_path / "app")
     assert report.ok, report.flaws
     assert report.root == root
@@ -337,7 +334,7 @@ def test_slots_that_are_superseded_or_zeros_are_not_compared(tmp_path, copy):
     report = verify_folder(copy)
     assert report.ok, report.flaws
     with Machine.open(copy) as machine:
-        assert report.root == root_of_machine(machine)
+        assert report.root == root_of(machine).hex()
         assert machine.read(0x8000_1000, 4096) == bytes(4096)
     flip(path, 12288)
     assert "0x80002" in flaw_of(copy).field

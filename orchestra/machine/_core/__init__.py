@@ -3,6 +3,7 @@
 core, running    a machine: its memory and layers; until when it runs and why it stopped
 board, layer     what machines share
 pool             where their memory is from
+hashes           the hashes of pages
 delta            what is wrong with a file, and what its first page is
 isa, commit      registers, instructions, and one executed instruction of a trace
 border           pointers and numbers
@@ -21,6 +22,7 @@ from .delta import (
     page_checksums,
     state_cycle,
 )
+from .hashes import HASH_BYTES, Hashes
 from .isa import ABI_NAMES, FLOAT_NAMES, REGISTERS, disassemble, instructions
 from .layer import Layer
 from .pool import Blocks, blocks_in_use
@@ -36,6 +38,7 @@ __all__ = [
     "FLOAT_NAMES",
     "FOREVER",
     "GUEST",
+    "HASH_BYTES",
     "PAGE_BYTES",
     "RANDOM",
     "READ",
@@ -50,6 +53,7 @@ __all__ = [
     "Core",
     "DeltaLook",
     "DeltaLooks",
+    "Hashes",
     "Layer",
     "Served",
     "blocks_in_use",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from orchestra.machine._native import ffi, lib
 
 from .border import FOREVER, PAGE_BYTES, STATE_BYTES, need
+from .hashes import HASH_BYTES, HASHING
 from .layer import Layer
 from .running import Running
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Core"]
 
 COLLECT_PAGES = 16  # at a time: large buffers that come and go in many threads tear malloc's heaps
+HASH_PAGES = 256  # at a time; 0.7 ms
 FEW_PAGES = 64  # that are asked for at first
 
 
@@ -83,6 +85,29 @@ class Core(Running):
         pages = ffi.new("uint64_t[]", count)
         lib.machine_take_changed(self.pointer, pages, count)
         return set(ffi.unpack(pages, count)) if count else set()
+
+    def hash_pages(self, pages: Iterable[int]) -> tuple[array[int], bytearray]:
+        """Hash whole pages; page 0 is the state."""
+        numbers = array("Q", pages)
+        hashes = bytearray(len(numbers) * HASH_BYTES)
+        self._call("machine_hash_pages", self._hash_call(numbers, hashes))
+        return numbers, hashes
+
+    def hash_all(self) -> Iterable[tuple[array[int], bytearray]]:
+        """Hash the state and every page that is not all zeros, some hundred at a time."""
+        numbers = array("Q", bytes(8 * HASH_PAGES))
+        hashes = bytearray(HASH_PAGES * HASH_BYTES)
+        call = self._hash_call(numbers, hashes)
+        while call.count == HASH_PAGES:
+            self._call("machine_hash_all", call)
+            yield numbers[: call.count], hashes[: call.count * HASH_BYTES]
+
+    def _hash_call(self, numbers: array[int], hashes: bytearray) -> Any:
+        call = ffi.new("hash_call *")
+        call.machine, call.kind, call.count = self.pointer, HASHING, len(numbers)
+        call.pages = ffi.from_buffer("uint64_t[]", numbers)
+        call.hashes = ffi.from_buffer("uint8_t[]", hashes)
+        return call
 
     def gather(self, pages: Iterable[int]) -> tuple[array[int], bytearray]:
         """Copy whole pages together; those of zeros are left out, and marked as ZERO_PAGE."""

@@ -11,7 +11,7 @@ from .border import need
 
 __all__ = ["POOL", "Blocks", "blocks_in_use"]
 
-BLOCK_KINDS = ("page", "node", "layer", "code", "engine")
+BLOCK_KINDS = ("page", "node", "layer", "code", "engine", "hashes")
 
 
 def _make_pool() -> Any:

@@ -53,6 +53,8 @@ FUNCTIONS = {
         "machine_rollback",
         "machine_collect_pages",
         "machine_gather_pages",
+        "machine_hash_pages",
+        "machine_hash_all",
         "machine_gather_delta",
     )
 }

@@ -158,6 +158,25 @@ typedef struct {
     uint8_t *rest;  // room for what is behind the pages
     uint64_t rest_length; // out
 } gather_call;
+
+typedef ... merkle;
+typedef ... merkle_node;
+typedef struct {
+    machine *machine;
+    const merkle *kind;
+    uint64_t *pages;
+    uint8_t *hashes;
+    uint64_t count;
+    uint64_t cursor;
+} hash_call;
+merkle *merkle_new(pool *p, bool plain);
+bool merkle_put(const merkle *k, merkle_node *tree, const uint64_t *numbers, const uint8_t *hashes,
+                uint64_t count, merkle_node **made);
+void merkle_find(const merkle *k, const merkle_node *n, unsigned height, uint64_t number, uint8_t *out);
+void merkle_release(const merkle *k, merkle_node *n);
+void machine_hash_pages(hash_call *call);
+void machine_hash_all(hash_call *call);
+
 void machine_gather_pages(gather_call *call);
 void machine_gather_delta(gather_call *call);
 uint64_t machine_unstored(machine *m, uint64_t *pages, uint64_t capacity);

@@ -114,7 +114,15 @@ typedef void *(*arena_grow)(void *context, uint64_t wanted_bytes, uint64_t *got_
 
 // pool.c: blocks of a few sizes, for all machines of the process
 
-typedef enum { BLOCK_PAGE, BLOCK_NODE, BLOCK_LAYER, BLOCK_CODE, BLOCK_ENGINE, BLOCK_KINDS } block_kind;
+typedef enum {
+    BLOCK_PAGE,
+    BLOCK_NODE,
+    BLOCK_LAYER,
+    BLOCK_CODE,
+    BLOCK_ENGINE,
+    BLOCK_HASHES,
+    BLOCK_KINDS
+} block_kind;
 typedef void *(*block_take)(uint64_t bytes); // zeros, aligned to their number
 typedef void (*block_give)(void *start, uint64_t bytes);
 
@@ -248,10 +256,38 @@ uint8_t *memory_peek(machine *m, uint64_t page);             // host address for
 uint8_t *memory_own(machine *m, uint64_t page, bool *moved); // host address for writing; NULL: out of memory
 bool memory_writable(machine *m, uint64_t page);
 bool memory_in_place(const machine *m, uint64_t page);
+uint64_t memory_next(const machine *m, uint64_t page); // that is not known to be zeros; ~0: none
 void memory_attach(machine *m, layer *base);
 void memory_drop_top(machine *m);
 void memory_release(machine *m);
 layer *memory_seal(machine *m, bool stored);
+
+// sha256.c
+
+typedef struct {
+    uint8_t bytes[32];
+} hash;
+
+typedef void (*sha256_feed)(uint32_t h[8], const uint8_t *data, uint64_t blocks);
+sha256_feed sha256_best(bool plain);
+hash sha256(sha256_feed feed, const void *data, uint64_t length);
+
+// merkle.c: the hashes of a memory's pages, as a value
+
+enum { MERKLE_HEIGHT = 52, MERKLE_NODE_BYTES = 64 };
+typedef struct merkle_node merkle_node; // a tree is its top; NULL: all zeros
+
+typedef struct {
+    pool *pool; // its owner keeps it as long as any tree
+    sha256_feed feed;
+    hash zeros[MERKLE_HEIGHT + 1]; // of 2**n pages of zeros
+} merkle;
+
+merkle *merkle_new(pool *p, bool plain);
+bool merkle_put(const merkle *k, merkle_node *tree, const uint64_t *numbers, const uint8_t *hashes,
+                uint64_t count, merkle_node **made);
+void merkle_find(const merkle *k, const merkle_node *n, unsigned height, uint64_t number, uint8_t *out);
+void merkle_release(const merkle *k, merkle_node *n);
 
 // flat.c: memory that is a file, stored to in place
 
@@ -861,6 +897,15 @@ typedef struct {
     uint64_t rest_length; // out
 } gather_call;
 
+typedef struct {
+    machine *machine;
+    const merkle *kind;
+    uint64_t *pages;
+    uint8_t *hashes; // 32 bytes for each page
+    uint64_t count;
+    uint64_t cursor; // in and out: a page number
+} hash_call;
+
 void machine_run(run_call *call);
 void machine_unwind(machine *m, const uint64_t *registers);
 void machine_trace(trace_call *call);
@@ -872,6 +917,8 @@ void machine_access(access_call *call);
 void machine_serve(serve_call *call);
 void machine_collect_pages(collect_call *call);
 void machine_gather_pages(gather_call *call);
+void machine_hash_pages(hash_call *call);
+void machine_hash_all(hash_call *call);
 void machine_gather_delta(gather_call *call);
 uint64_t machine_unstored(machine *m, uint64_t *pages, uint64_t capacity);
 uint64_t machine_take_changed(machine *m, uint64_t *pages, uint64_t capacity);

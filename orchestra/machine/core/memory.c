@@ -280,7 +280,7 @@ uint64_t machine_slots(machine *m, uint64_t *pages, uint64_t capacity) {
     return used;
 }
 
-static uint64_t next_page(machine *m, uint64_t page) {
+uint64_t memory_next(const machine *m, uint64_t page) {
     uint64_t best = tree_next(m->home, m->memory.own.root, page);
     for (uint32_t i = 0; i < m->home->extent_count; i++) {
         const memory_extent *e = &m->home->extents[i];
@@ -296,7 +296,7 @@ void machine_collect_pages(collect_call *call) {
     machine *m = call->machine;
     uint64_t page = call->cursor;
     call->count = 0;
-    while (call->count < call->capacity && (page = next_page(m, page)) != ~0ull) {
+    while (call->count < call->capacity && (page = memory_next(m, page)) != ~0ull) {
         uint8_t *target = call->bytes + call->count * PAGE_BYTES;
         uint8_t *host = memory_peek(m, page);
         if (host != zero_page) {

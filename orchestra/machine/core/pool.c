@@ -31,7 +31,7 @@ void __asan_unpoison_memory_region(const volatile void *start, size_t bytes);
 #    define __asan_unpoison_memory_region(start, bytes) ((void)0)
 #endif
 
-enum { LEAST_CHUNK = 1 << 20, BLOCKS_AT_LEAST = 3, WORDS = 32 };
+enum { USUAL_CHUNK = 1 << 20, BLOCKS_AT_LEAST = 3, WORDS = 32 };
 enum { WARM_BYTES = 8 << 20 }; // that may always be kept; more goes by what is used
 
 struct chunk {
@@ -41,16 +41,18 @@ struct chunk {
 };
 
 pool *pool_new(block_take take, block_give give, block_give discard) {
-    static const uint32_t bytes[BLOCK_KINDS] = {PAGE_BYTES, sizeof(node), sizeof(layer),
-                                                sizeof(code_page) + sizeof(hot_page), sizeof(engine)};
+    static const uint32_t bytes[BLOCK_KINDS] = {PAGE_BYTES,     sizeof(node),
+                                                sizeof(layer),  sizeof(code_page) + sizeof(hot_page),
+                                                sizeof(engine), MERKLE_NODE_BYTES};
     pool *p = calloc(1, sizeof *p);
     if (!p) return NULL;
     for (unsigned kind = 0; kind < BLOCK_KINDS; kind++) {
         shelf *s = &p->shelves[kind];
         uint32_t unit = bytes[kind] < PAGE_BYTES ? 64 : PAGE_BYTES;
-        *s = (shelf){.block = (bytes[kind] + unit - 1) / unit * unit, .chunk = LEAST_CHUNK};
+        *s = (shelf){.block = (bytes[kind] + unit - 1) / unit * unit, .chunk = USUAL_CHUNK};
         s->first = unit == PAGE_BYTES ? PAGE_BYTES : (sizeof(chunk) + 63) / 64 * 64;
         while ((s->chunk - s->first) / s->block < BLOCKS_AT_LEAST) s->chunk *= 2;
+        while (s->chunk / 2 / s->block >= WORDS * 64) s->chunk /= 2;
         s->blocks = (s->chunk - s->first) / s->block;
         if (s->blocks > WORDS * 64) s->blocks = WORDS * 64;
         s->take = take, s->give = give;

@@ -133,6 +133,12 @@ def test_aarch64_computes_as_the_reference_does(tmp_path, name):
     assert " 0 mismatches" in emulate(program, 60_000, 1)
 
 
+def test_aarch64_hashes_by_its_instructions_as_without(tmp_path):
+    sources = HERE / "sha256_host.c", CORE / "sha256.c"
+    program = cross_compile(tmp_path / "sha256", *sources, flags=["-O2"])
+    assert emulate(program) == "by instruction, 0 mismatches\n"
+
+
 @pytest.fixture(scope="session")
 def faulting(tmp_path_factory):
     folder = tmp_path_factory.mktemp("aarch64-faults")
