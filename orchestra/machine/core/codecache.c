@@ -1,7 +1,9 @@
 /* codecache.c: the memory that translations are in, shared by all machines of the process.
  *
- * It fills from both ends and is emptied when nobody is running in it: pages then find by its generation that
- * their translations are gone. Writing and executing go through two mappings of the same memory.
+ * It fills from both ends. When it is full, or most of what is in it belongs to pages that are gone, it is
+ * emptied once nobody is running in it: pages then find by its generation that their translations are gone,
+ * and what is still hot is made again, which costs no more than making what is dead did. Writing and
+ * executing go through two mappings of the same memory.
  */
 #include "machine.h"
 
@@ -31,6 +33,7 @@ static void empty(codecache *c) {
     c->cold = c->top;
     c->site_count = 0;
     c->full = 0;
+    __atomic_store_n(&c->dead, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&c->generation, c->generation + 1, __ATOMIC_RELEASE);
 }
 
@@ -87,11 +90,18 @@ const code_site *codecache_site(const codecache *c, uint32_t place) {
 
 // what pages know of their translations
 
+// Its translations are over; no lock, for it is only counted.
+static void abandon(codecache *c, hot_page *hot) {
+    if (hot->generation == __atomic_load_n(&c->generation, __ATOMIC_ACQUIRE))
+        __atomic_add_fetch(&c->dead, hot->bytes, __ATOMIC_RELAXED);
+    hot->bytes = 0;
+}
+
 static void drop(hot_page *hot) {
     for (unsigned slot = 0; slot < PAGE_SLOTS; slot++)
         __atomic_store_n(&hot->entries[slot], 0, __ATOMIC_RELAXED);
     memset(hot->covered, 0, sizeof hot->covered);
-    hot->link_count = 0;
+    hot->link_count = hot->bytes = 0;
 }
 
 // Nothing of the page's may be in an emptied cache.
@@ -106,13 +116,20 @@ void hot_renew(codecache *c, code_page *page) {
 }
 
 // The instruction here is no more. The page is one machine's own, which stands in the interpreter.
-void hot_forget(code_page *page, unsigned slot) {
+void hot_forget(codecache *c, code_page *page, unsigned slot) {
     hot_page *hot = page->hot;
     hot->forms[slot] = FORM_NONE;
     if (!(hot->covered[slot / 8] >> (slot % 8) & 1)) return;
+    abandon(c, hot);
     drop(hot);
     if (hot->drops < 4) hot->drops++;
     for (unsigned i = 0; i < PAGE_SLOTS; i++) hot->heat[i] = hot->heat[i] != 0;
+}
+
+// The page is no more.
+void hot_free(codecache *c, hot_page *hot) {
+    abandon(c, hot);
+    free(hot->links);
 }
 
 // A block starts at this slot: from now on it is counted how often.

@@ -311,7 +311,7 @@ code_page *code_new(const board *b, const uint8_t *host) {
 }
 
 void code_free(const board *b, code_page *page) {
-    if (page->hot) free(page->hot->links);
+    if (page->hot) hot_free(b->cache, page->hot);
     pool_give_one(b->pool, BLOCK_CODE, page);
 }
 
@@ -388,9 +388,9 @@ static bool runs_on(const board *b, const code_page *page, unsigned slot, bool w
 
 // Operands and count stay: the operation that is storing to its own block may need them still, and whoever
 // enters at it gets the charge back (see `undecoded` in run.c).
-static void forget(code_page *page, unsigned slot) {
+static void forget(const board *b, code_page *page, unsigned slot) {
     page->operations[slot].handler = interpreter_handlers()[OP_UNDECODED * 4];
-    if (page->hot) hot_forget(page, slot);
+    if (page->hot) hot_forget(b->cache, page, slot);
 }
 
 // Forget what was decoded from these bytes, and every block that runs into them.
@@ -398,14 +398,14 @@ void code_invalidate(const board *b, code_page *page, unsigned offset, unsigned 
     const void *undecoded = interpreter_handlers()[OP_UNDECODED * 4];
     int first = (int)(offset >> 1) - 1, last = (int)((offset + length - 1) >> 1);
     if (first < 0) first = 0;
-    for (int slot = first; slot <= last; slot++) forget(page, (unsigned)slot);
+    for (int slot = first; slot <= last; slot++) forget(b, page, (unsigned)slot);
     bool after = true, after2 = true; // were slot + 1 and slot + 2 forgotten?
     for (int slot = first - 1; slot >= 0 && (after || after2); slot--) {
         operation *o = &page->operations[slot];
         bool wide = (half_at(page, (unsigned)slot) & 3) == 3;
         bool runs_into =
             (wide ? after2 : after) && o->handler != undecoded && runs_on(b, page, (unsigned)slot, wide);
-        if (runs_into) forget(page, (unsigned)slot);
+        if (runs_into) forget(b, page, (unsigned)slot);
         after2 = after;
         after = runs_into;
     }

@@ -541,6 +541,7 @@ struct hot_page {                 // what the translator knows of a page
     uint32_t link_count, link_capacity;
     uint32_t generation; // of the cache
     uint32_t drops;
+    uint32_t bytes; // of the cache, that its translations take
 };
 
 struct codecache { // in memory that a forked child finds zeroed: its parent goes on writing to the cache
@@ -552,6 +553,7 @@ struct codecache { // in memory that a forked child finds zeroed: its parent goe
     uint32_t first, hot, cold, top; // code grows up from `first`, what is rarely run down from `top`
     uint32_t users;                 // machines that are running
     uint32_t full;                  // to be emptied once nobody is running
+    uint32_t dead;                  // bytes of translations that nobody can come to
     uint32_t enter, enter_float, float_tiny, help, find_page, leave[LEAVE_NOW], leave_address;
     code_site *sites; // ascending
     uint32_t site_count, site_capacity;
@@ -592,7 +594,8 @@ uint32_t translation_make(machine *m, code_page *page, unsigned slot);
 int translation_run(machine *m, uint32_t entry, tlb_entry *tlb);
 bool translation_unwind(machine *m, const uint64_t *registers);
 void hot_mark(const board *b, code_page *page, unsigned slot);
-void hot_forget(code_page *page, unsigned slot);
+void hot_forget(codecache *c, code_page *page, unsigned slot);
+void hot_free(codecache *c, hot_page *hot);
 void hot_renew(codecache *c, code_page *page);
 void run_jump_to(assembly *a, unsigned kind, unsigned slot);
 void run_site(assembly *a);

@@ -255,8 +255,9 @@ static void publish(assembly *a) {
 }
 
 static bool has_room(codecache *c) {
-    enum { RUN_BYTES = RUN_INSTRUCTIONS * 256, STUB_BYTES = RUN_JUMPS * 24 };
-    if (c->cold - c->hot < RUN_BYTES + STUB_BYTES) {
+    enum { RUN_BYTES = RUN_INSTRUCTIONS * 256, STUB_BYTES = RUN_JUMPS * 24, DEAD_BYTES = 4 << 20 };
+    uint32_t dead = __atomic_load_n(&c->dead, __ATOMIC_RELAXED), left = c->cold - c->hot;
+    if (left < RUN_BYTES + STUB_BYTES || (dead > DEAD_BYTES && dead > (c->top - c->first - left) / 2)) {
         c->full = 1;
         return false;
     }
@@ -280,7 +281,7 @@ uint32_t translation_make(machine *m, code_page *page, unsigned slot) {
     if (!entry && !c->full && has_room(c)) {
         a.cache = c;
         a.page = page;
-        uint32_t start = c->hot;
+        uint32_t start = c->hot, cold = c->cold;
         a.at = c->writable + start;
         a.jump_count = a.site_count = a.block_count = a.first_site = 0;
         translate_run(&a, slot);
@@ -289,6 +290,7 @@ uint32_t translation_make(machine *m, code_page *page, unsigned slot) {
         finish_sites(&a);
         host_publish(c, start, c->hot);
         publish(&a);
+        hot->bytes += c->hot - start + cold - c->cold;
         entry = hot->entries[slot];
     }
     codecache_unlock(c);

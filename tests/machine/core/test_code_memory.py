@@ -26,10 +26,10 @@ def code_mappings():
     return sorted(found)
 
 
-def warm_machine():
+def warm_machine(seed=3):
     """A machine in a loop of many pages that were translated, and whose pages are immutable."""
     machine = Machine.create(MachineConfig(ram=Ram(1 << 20)), engine="translator")
-    machine.write(RAM, much_code(20, 3).finish())
+    machine.write(RAM, much_code(20, seed).finish())
     machine.registers["pc"] = RAM
     machine.checkpoint()
     return machine
@@ -48,6 +48,22 @@ def test_ten_thousand_forks_share_their_translations():
         assert code_mappings() == before
         for fork in forks:
             fork.close()
+
+
+def test_translations_of_machines_that_are_gone_make_way_for_others():
+    def resident():
+        return sum(kibibytes for _, kibibytes in code_mappings())
+
+    with warm_machine() as machine:  # which lives on
+        digest = until_halt(machine.fork()).digest()
+        before, most = resident(), 0
+        for seed in range(120):
+            with warm_machine(seed) as other:
+                until_halt(other)
+            most = max(most, resident())
+        assert resident() > before + 100
+        assert most < before + 11_000  # two mappings of 4 MiB, which may be dead, and some more
+        assert until_halt(machine.fork()).digest() == digest
 
 
 def test_a_fork_that_stores_to_its_code_translates_anew_for_itself_alone():
