@@ -41,6 +41,9 @@ CREATE TABLE messages (
 """
 COLUMNS = "number, payload, status, cycle, state_hash, cycles, seconds"
 ENOUGH_BYTES = 1 << 20
+# As many as SQLite takes with one call of malloc: appending needs no more, and 2 MiB of pages, each
+# taken by whatever thread comes, would be as much again in the C heap of every one.
+CACHE_PAGES = 20
 LAST_INTEGER = (1 << 63) - 1  # that SQLite knows
 OUTCOME_COLUMNS = "status, cycle, state_hash, cycles, seconds"
 
@@ -72,6 +75,7 @@ class Entry:
 class InputLog:
     """The log of one application, blocking; its methods may be called from any thread.
 
+    While it is open the file is locked: other processes read it with SQLite's tools afterwards.
     Every failure of the database is a LogFault; a file that is no such log is a BadImage; a log
     that was closed is MachineClosed.
     """
@@ -192,8 +196,12 @@ class InputLog:
 
     def _prepare(self) -> None:
         connection = self._connection
+        # else it stores to a mapped file, for readers in other processes, and on btrfs a full disk
+        # would end this process with SIGBUS
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")  # see `sync`
+        connection.execute(f"PRAGMA cache_size = {CACHE_PAGES}")
         (form,) = connection.execute("PRAGMA user_version").fetchone()
         if form == FORMAT:
             return

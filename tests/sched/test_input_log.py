@@ -117,10 +117,12 @@ def test_somebody_elses_database_is_left_alone(tmp_path):
         InputLog(tmp_path / "other.sqlite")
 
 
-def test_a_log_can_be_read_while_it_is_written(log):
+def test_a_log_is_read_by_others_when_it_is_closed(log):
     log.append(b"a", outcome(1))
-    connection = sqlite3.connect(f"file:{log.path}?mode=ro", uri=True)
+    assert not log.path.with_name(f"{log.path.name}-shm").exists()  # see _prepare
+    connection = sqlite3.connect(f"file:{log.path}?mode=ro", uri=True, timeout=0)
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        connection.execute("SELECT status FROM inputs")
+    log.close()
     assert connection.execute("SELECT status FROM inputs").fetchall() == [("accepted",)]
-    log.append(b"b", outcome(2))
-    assert connection.execute("SELECT count(*) FROM inputs").fetchone() == (2,)
     connection.close()
