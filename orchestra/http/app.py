@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,7 +17,7 @@ from orchestra.errors import MachineClosed, OrchestraError
 from orchestra.http.guard import Guard
 from orchestra.http.metrics import Metrics, disk_bytes, resident_bytes
 from orchestra.http.openapi import describe
-from orchestra.http.stream import EVENTS, EventStream, cancel_when_gone, say_call, say_inputs
+from orchestra.http.stream import EVENTS, EventStream, gone, say_call, say_inputs
 from orchestra.http.wire import (
     Advancing,
     BodyTooLong,
@@ -191,13 +192,8 @@ class House:
         limits = wanted.limits(app.settings.inspect_limits)
         if _wants_events(request):
             return EventStream(app.inspecting(query, limits, wait=wanted.wait), say_call(wanted))
-        outcome: Outcome | None = None
-        async with anyio.create_task_group() as group:
-            group.start_soon(cancel_when_gone, request.receive, group.cancel_scope)
-            outcome = await app.inspect(query, limits, wait=wanted.wait)
-            group.cancel_scope.cancel()
-        if outcome is None:  # nobody will read it
-            return Response(status_code=204)
+        left = partial(gone, request.receive)
+        outcome = await app.pool.inspect_until(left, query, limits, wait=wanted.wait)
         return _answer(outcome, wanted)
 
     async def _snapshot(self, request: Request) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -12,7 +13,7 @@ from orchestra.errors import OrchestraError
 from orchestra.http.wire import error_response, event_text, input_text
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
     from starlette.types import Receive, Scope, Send
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from orchestra.sched.events import Call
     from orchestra.sched.input_log import InputOutcome
 
-__all__ = ["EVENTS", "EventStream", "cancel_when_gone", "say_call", "say_inputs"]
+__all__ = ["EVENTS", "EventStream", "gone", "say_call", "say_inputs"]
 
 T = TypeVar("T")
 EVENTS = "text/event-stream"
@@ -56,9 +57,9 @@ class EventStream(Response):
                 aclosing(self._say(source)) as events,
                 anyio.create_task_group() as group,
             ):
-                group.start_soon(cancel_when_gone, receive, group.cancel_scope)
+                group.start_soon(_cancel_after, partial(gone, receive), group.cancel_scope)
                 if self._ending is not None:
-                    group.start_soon(_cancel_at, self._ending, group.cancel_scope)
+                    group.start_soon(_cancel_after, self._ending.wait, group.cancel_scope)
                 await self._tell(events, scope, receive, send)
                 group.cancel_scope.cancel()
         except OrchestraError as error:  # it was not let in
@@ -109,13 +110,12 @@ def say_inputs(
     return say
 
 
-async def cancel_when_gone(receive: Receive, scope: anyio.CancelScope) -> None:
-    """Cancel what nobody waits for any more."""
+async def gone(receive: Receive) -> None:
+    """Return when the client is not there any more."""
     while (await receive())["type"] != "http.disconnect":
         pass
-    scope.cancel()
 
 
-async def _cancel_at(event: anyio.Event, scope: anyio.CancelScope) -> None:
-    await event.wait()
+async def _cancel_after(event: Callable[[], Awaitable[object]], scope: anyio.CancelScope) -> None:
+    await event()
     scope.cancel()

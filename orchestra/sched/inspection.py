@@ -74,6 +74,34 @@ class InspectPool:
         job = await self._admit(query, limits, wait=wait, deadline=deadline)
         return await self._finish(job)
 
+    async def inspect_until(
+        self,
+        gone: Callable[[], Awaitable[object]],
+        query: bytes,
+        limits: Limits | None = None,
+        *,
+        wait: bool = False,
+        deadline: float = NO_DEADLINE,
+    ) -> Outcome:
+        """Ask a query as `inspect` does for somebody who may go: MachineClosed when `gone` returns.
+
+        That takes no task: what waits here is `gone`, which the end of the query cancels.
+        """
+        job = await self._admit(query, limits, wait=wait, deadline=deadline)
+        with anyio.CancelScope() as waiting:
+
+            def then(job: Job) -> None:
+                self._left(job)
+                waiting.cancel()
+
+            job.then = then
+            try:
+                await gone()
+            finally:
+                if not job.waiter.is_set():
+                    await self._scheduler.cancel(job)
+        return await self._finish(job)
+
     @asynccontextmanager
     async def inspecting(
         self,

@@ -1,5 +1,6 @@
 """An inspect pool answers from copies, keeps them apart, and swaps what it answers from."""
 
+import asyncio
 from functools import partial
 
 import anyio
@@ -369,3 +370,46 @@ def test_retired_leases_are_closed_when_they_come_back():
     assert two.closed
     assert template.closed
     assert leases.closed
+
+
+async def test_who_asks_until_they_go_is_answered_while_they_are_there():
+    async with open_fleet(2) as fleet, fleet.inspect_pool(booted()) as pool:
+        for n in range(50):
+            asked = pool.inspect_until(anyio.sleep_forever, b"%d" % n)
+            assert (await asked).reports == (b"%d" % n,)
+        await pool.publish(FakeMachine(BOOT, note_guest))  # that does not wait for a request
+        with pytest.raises(MachineBusy):
+            await pool.inspect_until(anyio.sleep_forever, b"?")
+
+
+async def test_what_was_asked_ends_when_who_asked_goes():
+    async with open_fleet(2) as fleet, fleet.inspect_pool(booted(stubborn_guest), size=2) as pool:
+
+        async def ask(seconds):
+            with pytest.raises(MachineClosed):
+                await pool.inspect_until(partial(anyio.sleep, seconds), b"loop")
+
+        async with anyio.create_task_group() as group:
+            for n in range(40):
+                group.start_soon(ask, 0.001 * n)
+        statistics = pool.statistics()
+        assert (statistics.running, statistics.waiting, statistics.ended) == (0, 0, 40)
+        with anyio.move_on_after(0.01) as scope:
+            await pool.inspect_until(anyio.sleep_forever, b"loop")
+        assert scope.cancelled_caught
+        assert pool.statistics().running == 0
+        assert (await pool.inspect(b"who")).reports == (b"who",)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_who_is_cancelled_by_asyncio_while_asking_is_cancelled(anyio_backend):
+    async with open_fleet(2) as fleet, fleet.inspect_pool(booted(stubborn_guest)) as pool:
+        for n in range(60):
+            query = b"loop" if n % 2 else b"who"
+            asked = pool.inspect_until(anyio.sleep_forever, query)
+            task = asyncio.ensure_future(asked)
+            await asyncio.sleep(n * 1e-5)
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled() or task.result().reports == (b"who",)
+            assert pool.statistics().running == 0
