@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
-from orchestra.machine.machine import Machine
+from orchestra.bench.loops import run_on
 from orchestra.sched.fleet import open_fleet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from orchestra.machine.config import MachineConfig
 
 __all__ = ["DebianDensity", "boot_debian", "measure_debian"]
 
@@ -39,10 +41,14 @@ def boot_debian(scratch: Path) -> Path:
 
     files = fetch()
     config = debian_config(files, make_initramfs(files, scratch / "initramfs.cpio"))
-    with Machine.create(config) as machine:
-        machine.run(max_cycles=BOOT_CYCLES)
-        machine.snapshot(scratch / "booted")
+    run_on("asyncio", _boot, config, scratch / "booted")
     return scratch / "booted"
+
+
+async def _boot(config: MachineConfig, snapshot: Path) -> None:
+    async with open_fleet(1) as fleet, fleet.create(config) as machine:
+        await fleet.run(machine, max_cycles=BOOT_CYCLES)
+        await fleet.snapshot(machine, snapshot)
 
 
 def measure_debian(scratch: Path, machines: int, workers: int) -> DebianDensity:
@@ -53,7 +59,10 @@ def measure_debian(scratch: Path, machines: int, workers: int) -> DebianDensity:
     command = [sys.executable, "-m", __name__, str(snapshot), str(machines), str(workers)]
     paths = os.pathsep.join(path for path in sys.path if path)
     environment = {**os.environ, "PYTHONPATH": paths}
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment)
+    # in a group of its own: Ctrl-C is for us, and we kill it
+    done = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, env=environment, process_group=0
+    )
     return DebianDensity(*json.loads(done.stdout))
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
-
-import anyio
+from typing import TYPE_CHECKING, Final
 
 from orchestra.bench import fleet_load as load
 from orchestra.bench.debian_density import measure_debian
+from orchestra.bench.fleet_overhead import overhead
+from orchestra.bench.loops import Loop, run_on
 from orchestra.bench.report import Report, Row, check_rows, describe_host, is_wanted
 from orchestra.sched.fleet import open_fleet
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CONCURRENCIES", "FleetOptions", "Loop", "bench_fleet", "row_names"]
 
-Loop = Literal["asyncio", "uvloop", "trio"]
 CONCURRENCIES: Final = (1, 10, 100, 1000, 10_000)
 FAIR_MACHINES: Final = 32  # so few that each gets many slices in a run
 CANCELLATIONS: Final = 100  # for each second of a run
@@ -142,7 +141,7 @@ def _inspects_with(tasks: int) -> Callable[[FleetOptions, Path], tuple[float, ..
                 return await load.questions(pool, tasks, options.seconds)
 
     def measure(options: FleetOptions, _: Path) -> tuple[float, ...]:
-        answers = _run(options, ask, options)
+        answers = run_on(options.loop, ask, options)
         median, slow = (load.quantile(answers.seconds, part) for part in (0.5, 0.99))
         return answers.rate, median * MICRO, slow * MICRO
 
@@ -150,29 +149,28 @@ def _inspects_with(tasks: int) -> Callable[[FleetOptions, Path], tuple[float, ..
 
 
 def _overhead(options: FleetOptions, _: Path) -> tuple[float, ...]:
-    raw = load.raw_per_cpu_second(options.machines, options.seconds)
-    found = _run(
-        options, load.per_cpu_second, options.workers, options.machines, 2 * options.seconds
-    )
-    return (100 * (1 - found / raw),)
+    cpu_seconds = 2 * options.seconds
+    return (run_on(options.loop, overhead, options.workers, options.machines, cpu_seconds),)
 
 
 def _fairness(options: FleetOptions, _: Path) -> tuple[float, ...]:
-    index = _run(options, load.fair_shares, options.workers, FAIR_MACHINES, 2 * options.seconds)
+    index = run_on(
+        options.loop, load.fair_shares, options.workers, FAIR_MACHINES, 2 * options.seconds
+    )
     return (index,)
 
 
 def _cancellation(options: FleetOptions, _: Path) -> tuple[float, ...]:
     times = max(1, int(CANCELLATIONS * options.seconds))
-    taken = _run(options, load.interrupted, options.workers, options.machines, times)
+    taken = run_on(options.loop, load.interrupted, options.workers, options.machines, times)
     return tuple(MILLI * load.quantile(taken, part) for part in (0.5, 0.99))
 
 
 def _writes_of(payload: bytes) -> Callable[[FleetOptions, Path], tuple[float, ...]]:
     def measure(options: FleetOptions, scratch: Path) -> tuple[float, ...]:
         with tempfile.TemporaryDirectory(dir=scratch) as folder:
-            writes = _run(
-                *(options, load.writes_under_load),
+            writes = run_on(
+                *(options.loop, load.writes_under_load),
                 *(options.workers, Path(folder) / "app", payload, options.seconds),
             )
         phases = writes.idle, writes.busy
@@ -187,10 +185,3 @@ def _density(options: FleetOptions, scratch: Path) -> tuple[float, ...]:
     found = measure_debian(scratch, options.debian, options.workers)
     gigabytes = found.memory_bytes / GIGA
     return found.answered, gigabytes, found.machines / gigabytes, found.answered / found.seconds
-
-
-def _run(options: FleetOptions, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Run an async function on the loop that is measured."""
-    backend = "trio" if options.loop == "trio" else "asyncio"
-    uvloop = {"use_uvloop": options.loop == "uvloop"} if backend == "asyncio" else {}
-    return anyio.run(function, *arguments, backend=backend, backend_options=uvloop)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
-from contextlib import asynccontextmanager
-from time import perf_counter, process_time
+from contextlib import asynccontextmanager, contextmanager
+from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
@@ -18,7 +17,7 @@ from orchestra.sched.fleet import Fleet, open_fleet
 from orchestra.sched.settings import ApplicationSettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
     from orchestra.sched.application import Application
@@ -27,20 +26,20 @@ if TYPE_CHECKING:
 __all__ = [
     "Answers",
     "Writes",
+    "begun",
     "fair_shares",
     "interrupted",
     "ledger",
-    "per_cpu_second",
     "quantile",
     "questions",
-    "raw_per_cpu_second",
+    "running",
+    "spinners",
     "writes_under_load",
 ]
 
 QUERY = b"balance alice"
 ENDLESS = b"spin 1000000000000000"
 ASKERS = 200  # tasks that saturate a pool
-RAW_SLICE_CYCLES = 4_400_000
 PHASES = 4  # of writing alone and beside inspects, by turns: whatever else runs here changes
 SETTLE_SECONDS = 0.1
 PAUSE_SECONDS = 1e-3  # between two advances
@@ -88,21 +87,27 @@ async def questions(pool: InspectPool, tasks: int, seconds: float) -> Answers:
     return Answers(len(taken) / (perf_counter() - began), sorted(taken))
 
 
-@asynccontextmanager
-async def endless(fleet: Fleet, template: Machine, count: int) -> AsyncIterator[list[Machine]]:
-    """Have so many machines run without end."""
+@contextmanager
+def spinners(template: Machine, count: int) -> Iterator[list[Machine]]:
+    """Make so many machines that have something to do without end."""
     machines = [template.fork() for _ in range(count)]
     try:
         for machine in machines:
             machine.send_response(ENDLESS, reason=0)
-        async with anyio.create_task_group() as group:
-            for machine in machines:
-                group.start_soon(fleet.run, machine)
-            yield machines
-            group.cancel_scope.cancel()
+        yield machines
     finally:
         for machine in machines:
             machine.close()
+
+
+@asynccontextmanager
+async def running(fleet: Fleet, machines: Sequence[Machine]) -> AsyncIterator[None]:
+    """Have machines run until the body is left."""
+    async with anyio.create_task_group() as group:
+        for machine in machines:
+            group.start_soon(fleet.run, machine)
+        yield
+        group.cancel_scope.cancel()
 
 
 async def begun(fleet: Fleet, slices: int) -> None:
@@ -111,41 +116,10 @@ async def begun(fleet: Fleet, slices: int) -> None:
         await anyio.sleep(0.01)
 
 
-async def per_cpu_second(workers: int, count: int, seconds: float) -> float:
-    """Return the cycles that `count` runnable machines get of a second of this process's CPU."""
-    with ledger() as template:
-        async with open_fleet(workers) as fleet, endless(fleet, template, count) as machines:
-            await begun(fleet, 4 * count)  # by then their slices are as long as they will be
-            cycles, began = sum(machine.cycle for machine in machines), process_time()
-            await anyio.sleep(seconds)
-            return (sum(machine.cycle for machine in machines) - cycles) / (process_time() - began)
-
-
-def raw_per_cpu_second(count: int, seconds: float) -> float:
-    """Return the same of as many machines that one thread runs in turns, without a fleet.
-
-    Where their pages happen to be makes machines differ by 2 %, hence as many.
-    """
-    with ledger() as template:
-        machines = [template.fork() for _ in range(count)]
-        for machine in machines:
-            machine.send_response(ENDLESS, reason=0)
-            machine.run(max_cycles=1000)
-        turns = itertools.cycle(machines)
-        cycles, began = sum(machine.cycle for machine in machines), process_time()
-        while process_time() - began < seconds:
-            next(turns).run(max_cycles=RAW_SLICE_CYCLES)
-        used = process_time() - began
-        cycles = sum(machine.cycle for machine in machines) - cycles
-        for machine in machines:
-            machine.close()
-        return cycles / used
-
-
 async def fair_shares(workers: int, count: int, seconds: float) -> float:
     """Return Jain's index over what equal machines got."""
-    with ledger() as template:
-        async with open_fleet(workers) as fleet, endless(fleet, template, count) as machines:
+    with ledger() as template, spinners(template, count) as machines:
+        async with open_fleet(workers) as fleet, running(fleet, machines):
             await begun(fleet, 8 * count)  # by then their slices are as long as they will be
             before = [machine.cycle for machine in machines]
             await anyio.sleep(seconds)
@@ -157,8 +131,8 @@ async def interrupted(workers: int, count: int, times: int) -> list[float]:
     """Cancel runs among `count` runnable machines; return the seconds each took, in order."""
     dice = random.Random(4)  # noqa: S311 - repeatable
     taken: list[float] = []
-    with ledger() as template:
-        async with open_fleet(workers) as fleet, endless(fleet, template, count):
+    with ledger() as template, spinners(template, count) as machines:
+        async with open_fleet(workers) as fleet, running(fleet, machines):
             await begun(fleet, count)
             for _ in range(times):
                 with template.fork() as machine:

@@ -3,12 +3,14 @@
 import json
 import sys
 from contextlib import nullcontext
+from time import thread_time
 
 import pytest
 
 from orchestra.bench.debian_density import _ask_each
 from orchestra.bench.fleet import CONCURRENCIES, FleetOptions, bench_fleet, row_names
 from orchestra.errors import BadConfig
+from orchestra.sched.desk import Desk
 
 QUICK = {"seconds": 0.05, "runs": 2, "machines": 20, "debian": 3}
 
@@ -53,6 +55,22 @@ async def test_each_debian_machine_answers_its_own_question(debian):
     found = await _ask_each(debian[0], 5, 2)
     assert (found.machines, found.answered) == (5, 5)
     assert 0 < found.memory_bytes < 4 << 30
+
+
+def test_what_a_fleet_burns_between_slices_is_overhead(tmp_path, monkeypatch):
+    """As much as in slices: half of the CPU; the plain loop has nothing to do with it."""
+
+    def take(desk, worker, take=Desk.take):
+        job = take(desk, worker)
+        end = thread_time() + (desk.planner.slice_seconds if job else 0)
+        while thread_time() < end:
+            pass
+        return job
+
+    monkeypatch.setattr(Desk, "take", take)
+    options = FleetOptions(rows=("overhead",), seconds=1.0, runs=1, machines=20)
+    (row,) = bench_fleet(tmp_path, options, announce).rows
+    assert 30 < row.value < 70
 
 
 def test_a_pattern_without_rows_is_refused():
