@@ -154,22 +154,26 @@ class Desk:
         with self._lock:
             if self._brisk is worker:
                 self._brisk = None
-            now = self.clock.now()
-            if not self.precedence.only_writers(now):
+            now, planner = self.clock.now(), self.planner
+            only_writers = self.precedence.held and self.precedence.only_writers(now)
+            if self._inbox and not only_writers:
                 self._look_at_newcomers()
-            if not self._has_pick(now):
+            if only_writers and not (self._urgent or planner.lengths()[Priority.ADVANCE]):
                 return None
-            job = self._urgent.popleft() if self._urgent else self.planner.pick()
+            job = self._urgent.popleft() if self._urgent else planner.pick()
+            if job is None:
+                return None
             assert isinstance(job, Job)
             if job.cancelled or self.stopping:
                 job.cancelled = True
                 job.state = State.ENDED
                 self._end_hold(job)
                 return job
-            if job.brief and self._brisk is not None:
-                self.planner.put_back(job)
+            brief = job.brief
+            if brief and self._brisk is not None:
+                planner.put_back(job)
                 return None
-            if job.brief or (job.holds and self._brisk is None):
+            if brief or (job.holds and self._brisk is None):
                 self._brisk = worker
             self.precedence.picked(job, now)
             if job.state is State.FRESH:
@@ -193,7 +197,8 @@ class Desk:
                 return True
             job.state = State.WAITING
             self.planner.put_back(job)
-            self._end_hold(job)  # it is not as quick as it was thought to be
+            if job.holds:
+                self._end_hold(job)  # it is not as quick as it was thought to be
             return False
 
     def hold(self, job: Job) -> None:
@@ -208,7 +213,7 @@ class Desk:
 
     def share_work(self) -> None:
         """Wake another worker if there is work: this one will be busy for a while."""
-        if self.has_work() and not self.precedence.held:
+        if self._parked and self.has_work() and not self.precedence.held:
             self._wake()
 
     def park(self, worker: Worker) -> None:
@@ -251,11 +256,11 @@ class Desk:
             if job.state is State.FRESH:
                 self.planner.add(job)
 
-    def _has_pick(self, now: float | None = None) -> bool:
+    def _has_pick(self) -> bool:
         """Whether there is something for a worker that is free."""
         if self._urgent:
             return True
-        if self.precedence.only_writers(self.clock.now() if now is None else now):
+        if self.precedence.only_writers(self.clock.now()):
             return bool(self.planner.lengths()[Priority.ADVANCE])
         return self.has_work()
 

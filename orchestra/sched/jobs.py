@@ -145,16 +145,17 @@ class RunJob(Job):
 
     def step(self, max_cycles: int) -> bool:
         """Run up to the target; our own interrupts do not end the run, the user's do."""
+        target = self.target
         before = self.machine.cycle
         end = before + max_cycles
-        if self.target is not None:
-            end = min(end, self.target)
+        if target is not None and target < end:
+            end = target
         stop: Stop = self.machine.run(end, **self.options)
         self.cycles += stop.cycle - before
+        if isinstance(stop, ReachedCycle) and (target is None or stop.cycle < target):
+            return False
         if isinstance(stop, Interrupted) and self.interrupting:
             self.interrupting = False
-            return False
-        if isinstance(stop, ReachedCycle) and (self.target is None or stop.cycle < self.target):
             return False
         self.result = stop
         return True

@@ -211,25 +211,25 @@ class Planner:
         entry.virtual += used
         flow.now += used / (LAG * (flow.runnable + 1))
         level.now += used / (LAG * (level.weight + share.weight))
-        full = cycles * 2 >= self.slice_cycles(entry)  # else it says more about what ended it
-        if seconds > self.slice_seconds or (seconds > 0 and full):
+        known, wanted = share.cycles_per_second, self.slice_seconds
+        full = cycles * 2 >= known * wanted  # else it says more about what ended it
+        if seconds > wanted or (seconds > 0 and full):
             speed = cycles / seconds
-            if speed < share.cycles_per_second:
+            if speed < known:
                 share.cycles_per_second = speed
             elif speed < PLAUSIBLE_CYCLES_PER_SECOND:
-                share.cycles_per_second = min(speed, share.cycles_per_second * GROWTH)
+                share.cycles_per_second = min(speed, known * GROWTH)
 
     def _choose_level(self) -> Level | None:
         chosen = None
         for level in self._levels:
-            if not level.runnable:
-                level.passed = 0
-            elif chosen is None or level.passed >= PATIENCE > chosen.passed:
+            if level.runnable == self.runnable:  # the only one, as mostly
+                return level if level.runnable else None
+            if level.runnable and (chosen is None or level.passed >= PATIENCE > chosen.passed):
                 chosen = level
-        if chosen is not None:
-            for level in self._levels:
-                if level is not chosen and level.runnable:
-                    level.passed += 1
+        for level in self._levels:
+            if level is not chosen and level.runnable:
+                level.passed += 1
         return chosen
 
     def _earliest(self, level: Level) -> Entry | None:
@@ -274,6 +274,7 @@ class Planner:
             level.weight -= flow.counted_weight
             flow.entries.clear()
         if not level.runnable:
+            level.passed = 0
             level.weight = 0.0  # no drift
             level.urgent.clear()
 

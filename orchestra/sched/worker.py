@@ -64,7 +64,8 @@ class Worker:
             job = desk.take(self)
             if batch.pending and not (job is not None and (job.brief or job.holds)):
                 outbox.flush(batch)
-            self._tidy()
+            if self._untidy is not None:
+                self._tidy()
             if job is None:
                 if desk.stopping:
                     return
