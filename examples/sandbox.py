@@ -1,57 +1,59 @@
-"""Run code that nobody trusts: each in a fork of its own, with limits it cannot pass.
+"""Run shell scripts that nobody trusts: each in a fork of a booted Debian, with limits.
 
 Output:
 
-    echo hello                accepted: hello
-    flood 1000000             limit_exceeded: flood 0 ... flood 4
-    spin 1000000000000        limit_exceeded after exactly 5000000 cycles
-    crash                     exception: trap: mcause ...
-    halt 7                    halted
-    echo still here           accepted: still here
+    echo hello                     accepted: hello
+    yes                            limit_exceeded after ... cycles
+    while :; do :; done            limit_exceeded after 100000000 cycles
+    :(){ :|:& };:                  limit_exceeded after ... cycles
+    rm -rf /bin                    accepted
+    dd if=/dev/zero of=/dev/mem    ...
+    poweroff -f                    halted
+    exit 7                         rejected
+    ls /bin | grep rm$             accepted: rm
     none of them left a trace: True
 """
 
+import tempfile
+from pathlib import Path
+
 import anyio
 
-from orchestra import Boot, Limits, MachineConfig, Outcome, open_fleet
-from orchestra.guest import LEDGER
+from orchestra import Limits, Outcome, open_fleet
+from orchestra.guest.debian import debian_config, fetch, make_initramfs
 
-PROGRAMS = "echo hello", "flood 1000000", "spin 1000000000000", "crash", "halt 7", "echo still here"
-LIMITS = Limits(max_cycles=5_000_000, max_output_bytes=40, max_seconds=5)
+LIMITS = Limits(max_cycles=100_000_000, max_output_bytes=1000, max_seconds=30)
+SCRIPTS = ["echo hello", "yes", "while :; do :; done", ":(){ :|:& };:", "rm -rf /bin"]
+SCRIPTS += ["dd if=/dev/zero of=/dev/mem", "poweroff -f", "exit 7", "ls /bin | grep rm$"]
 
 
 def describe(outcome: Outcome) -> str:
-    """Say how a program ended, and what it said."""
-    said = [data.decode() for data in outcome.reports]
-    if outcome.exception is not None:
-        return f"exception: {outcome.exception.decode()}"
-    if said:
-        return f"{outcome.status}: {' ... '.join(said[:: max(1, len(said) - 1)])}"
+    """Say how a script ended, and what it said."""
     if outcome.status == "limit_exceeded":
-        return f"limit_exceeded after exactly {outcome.cycles} cycles"
-    return outcome.status
+        return f"limit_exceeded after {outcome.cycles} cycles"
+    return ": ".join([outcome.status, *(data.decode().strip() for data in outcome.reports)])
 
 
-async def main() -> None:
+async def main(folder: Path) -> None:
     """Run them all at once; none can see, stop or outlast another."""
     outcomes: dict[str, Outcome] = {}
-    config = MachineConfig(boot=Boot(elf=LEDGER))
+    files = fetch()
+    config = debian_config(files, make_initramfs(files, folder / "initramfs.cpio"))
     async with open_fleet() as fleet, fleet.create(config) as machine:
-        await fleet.run(machine)
+        await fleet.run(machine)  # boots, until its agent waits for a script
         before = machine.digest()
+        async with fleet.inspect_pool(machine, size=4) as pool:
 
-        async def run(program: str) -> None:
-            outcomes[program] = await pool.inspect(program.encode(), LIMITS, wait=True)
+            async def run(script: str) -> None:
+                outcomes[script] = await pool.inspect(script.encode(), LIMITS, wait=True)
 
-        async with (
-            fleet.inspect_pool(machine, size=4) as pool,
-            anyio.create_task_group() as group,
-        ):
-            for program in PROGRAMS:
-                group.start_soon(run, program)
-        for program in PROGRAMS:
-            print(f"{program:<25} {describe(outcomes[program])}")
+            async with anyio.create_task_group() as group:
+                for script in SCRIPTS:
+                    group.start_soon(run, script)
+        for script in SCRIPTS:
+            print(f"{script:<30} {describe(outcomes[script])}")
         print("none of them left a trace:", machine.digest() == before)
 
 
-anyio.run(main)
+with tempfile.TemporaryDirectory() as name:
+    anyio.run(main, Path(name))

@@ -246,7 +246,11 @@ def open_fleet(
     logger: Logger | None = None,
     backend: Literal["asyncio", "trio"] = "asyncio",
 ) -> Iterator[Fleet]:
-    """Open a fleet on a loop in a thread of its own, until the block is left."""
+    """Open a fleet on a loop in a thread of its own, until the block is left.
+
+    Where there is no block, as in a REPL, `contextlib.ExitStack` keeps it: `fleet =
+    stack.enter_context(open_fleet())`. Close that before the program ends, which waits for it.
+    """
     with (
         start_blocking_portal(backend) as portal,
         portal.wrap_async_context_manager(open_async_fleet(workers, logger=logger)) as inner,

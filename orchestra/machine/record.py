@@ -6,7 +6,8 @@ import hashlib
 import re
 from functools import lru_cache
 from operator import attrgetter
-from typing import TYPE_CHECKING, Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -16,9 +17,6 @@ from orchestra.io import entry
 from orchestra.io.folder import temporary_name
 
 from .config import MachineConfig, from_json, to_json
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = [
     "NAME",
@@ -138,7 +136,10 @@ def read_record(directory: Path | str, folder: int | None = None) -> Record:
         else:
             data = entry.read_file(folder, NAME, path, MAX_BYTES)
     except FileNotFoundError as error:
-        raise BadImage(directory, NAME, "no such file", "the folder of a machine") from error
+        wanted = "a machine's folder"
+        if Path(directory, "snapshots").is_dir():  # it is an application's
+            wanted += ", as those in its snapshots are"
+        raise BadImage(directory, NAME, "no such file", wanted) from error
     try:
         return _record_of(data)
     except _Flaw as flaw:

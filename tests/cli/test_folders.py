@@ -192,3 +192,10 @@ def test_compact_merges_layers_and_export_and_flatten_write_plain_files(orchestr
     for folder in (app, tmp_path / "plain"):
         assert orchestra("info", folder, "--json", "--digest").json["digest"] == digest
         orchestra("verify", folder)
+
+
+def test_an_applications_folder_says_where_its_machines_are(orchestra, app, tmp_path):
+    (tmp_path / "application" / "snapshots").mkdir(parents=True)
+    for command in (["info"], ["inspect"]):
+        asked = [*command, tmp_path / "application", *(["total"] if "inspect" in command else [])]
+        assert "as those in its snapshots are" in orchestra(*asked, status=2).error
