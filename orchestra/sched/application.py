@@ -17,6 +17,7 @@ from orchestra.sched.follower import Follower
 from orchestra.sched.keeper import Keeper
 from orchestra.sched.limits import Room
 from orchestra.sched.plan import NO_DEADLINE, Share
+from orchestra.sched.ranking import Activity
 from orchestra.sched.statistics import ApplicationStatistics, Histogram
 from orchestra.sched.turns import Turns
 from orchestra.sched.writer import InputJob, Writer
@@ -62,7 +63,7 @@ class Application:
         self.pool = pool
         self._scheduler = scheduler
         self._journal = journal
-        self._share = Share(name, settings.weight)
+        self.share = Share(name, settings.weight)
         self._history = history
         self._log = history.log
         self._room = Room(1, settings.queue, "input")
@@ -203,6 +204,10 @@ class Application:
             committing_seconds=self._committed.snapshot(),
         )
 
+    def activity(self) -> Activity:
+        """Return what its machine does now."""
+        return Activity("application", self.cycle, self._job, calls=self._keeper.storing)
+
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         """Take inputs while the body runs; `open_application` does it."""
@@ -270,7 +275,7 @@ class Application:
         clock, hold = self._scheduler.clock.now, self._scheduler.desk.hold
         limits = limits or self.settings.limits
         request = Request(self._writer.machine, "advance", payload, limits, clock=clock)
-        job = InputJob(self._writer, self._share, deadline, request, hold)
+        job = InputJob(self._writer, self.share, deadline, request, hold)
         if call is not None:
             job.said, job.hear = deque(), call.hear
         job.then = self._count

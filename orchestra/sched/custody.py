@@ -15,6 +15,7 @@ from orchestra.errors import BadImage, MachineBusy
 from orchestra.io.lock import lock
 from orchestra.machine.machine import Machine
 from orchestra.sched.plan import Share
+from orchestra.sched.ranking import Activity
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -53,6 +54,18 @@ class Custody:
         share.weight = weight
         return share
 
+    def owed(self) -> Iterator[tuple[Share, Callable[[], Activity]]]:
+        """Yield all machines that are open, as far as the fleet knows, to be ranked."""
+        for machine, share in list(self._shares.items()):
+            if not machine.closed:
+                yield share, partial(self._activity, machine)
+
+    def _activity(self, machine: Any) -> Activity:
+        hold = self._busy.get(id(machine))
+        if hold is not None and hold.job is None:  # a call in another thread, perhaps its close
+            return Activity("machine", None, calls=True)
+        return Activity("machine", machine.cycle, None if hold is None else hold.job)
+
     @contextmanager
     def hold(self, machine: Any, job: Job | None) -> Iterator[None]:
         """Use a machine in the body; MachineBusy when somebody else does."""
@@ -73,10 +86,12 @@ class Custody:
         machine = await opening()
         try:
             self.machines += 1
+            self.share(machine, 1.0)
             self._log_machine("machine.opened", machine, machine.cycle, began)
             yield machine
         finally:
             self.machines -= 1
+            self._shares.pop(machine, None)
             began = self._scheduler.clock.now()
             with anyio.CancelScope(shield=True):
                 await self._release(machine)

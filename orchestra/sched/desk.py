@@ -24,6 +24,7 @@ from orchestra.sched.precedence import Precedence
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from orchestra.sched.plan import Share
     from orchestra.sched.worker import Clock, Worker
 
 __all__ = ["Desk"]
@@ -68,7 +69,7 @@ class Desk:
         """
         if self.stopping:
             raise MachineClosed("the fleet is closed")
-        job.submitted = self.clock.now()
+        job.submitted = job.since = self.clock.now()
         if job.priority is Priority.ADVANCE:
             return self._submit_writer(job)
         self._inbox.append(job)
@@ -134,6 +135,11 @@ class Desk:
         """Return how many jobs are in a slice now."""
         return sum(worker.job is not None for worker in self.workers)
 
+    def running_job(self, share: Share) -> Job | None:
+        """Return a job of a share that is in a slice now, if there is one."""
+        jobs = (worker.job for worker in self.workers)
+        return next((job for job in jobs if job is not None and job.share is share), None)
+
     def _preempt(self, priority: int) -> None:
         """End one slice of a class lower than `priority`, unless a worker is free anyway."""
         with self._lock:
@@ -179,11 +185,14 @@ class Desk:
             if job.state is State.FRESH:
                 job.started = now
             job.state = State.RUNNING
+            job.share.waited_seconds += now - job.since
             worker.job = job
             return job
 
-    def settle(self, worker: Worker, seconds: float, cycles: int, *, done: bool) -> bool:
-        """Account for the slice a worker did; return whether the job ends here."""
+    def settle(
+        self, worker: Worker, seconds: float, cycles: int, now: float, *, done: bool
+    ) -> bool:
+        """Account for the slice a worker did until now; return whether the job ends here."""
         with self._lock:
             job, worker.job = worker.job, None
             assert job is not None
@@ -196,6 +205,7 @@ class Desk:
                 job.state = State.ENDED
                 return True
             job.state = State.WAITING
+            job.since = now
             self.planner.put_back(job)
             if job.holds:
                 self._end_hold(job)  # it is not as quick as it was thought to be

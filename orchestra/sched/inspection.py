@@ -14,7 +14,8 @@ from orchestra.sched.jobs import InspectJob, Job
 from orchestra.sched.leases import Leases
 from orchestra.sched.limits import Room
 from orchestra.sched.plan import NO_DEADLINE
-from orchestra.sched.statistics import PoolStatistics
+from orchestra.sched.ranking import Activity
+from orchestra.sched.statistics import Histogram, PoolStatistics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -48,12 +49,13 @@ class InspectPool:
         self._scheduler = scheduler
         self._journal = journal
         self._make_leases = make_leases
-        self._share = share
+        self.share = share
         self._room = Room(size, queue)
         self._running = 0
         self._waiting: deque[InspectJob] = deque()
         self._jobs: set[InspectJob] = set()
         self._ended = self._refused = self._publications = 0
+        self._answering = Histogram()
         self._began = scheduler.clock.now()
         self._leases: Leases | None = None
         self._retired: list[Leases] = []  # replaced, perhaps not yet closed
@@ -179,13 +181,21 @@ class InspectPool:
         return PoolStatistics(
             name=self.name,
             size=self._room.size,
+            queue=self._room.queue,
             running=self._running,
             waiting=self._room.inside - self._running + self._room.outside,
             warm=self._leases.warm if self._leases is not None else 0,
             ended=self._ended,
             refused=self._refused,
             publications=self._publications,
+            answering_seconds=self._answering.snapshot(),
         )
+
+    def activity(self) -> Activity:
+        """Return what its leases do now."""
+        cycle = None if self._leases is None else self._leases.cycle
+        job = self._scheduler.desk.running_job(self.share) or next(iter(self._jobs), None)
+        return Activity("pool", cycle, job)
 
     def current_leases(self) -> Leases:
         """Return what to lease from; workers call it."""
@@ -214,8 +224,9 @@ class InspectPool:
                 "pool.refused", machine=self.name, size=self._room.size, queue=self._room.queue
             )
             raise
-        clock = self._scheduler.clock
-        job = InspectJob(self.current_leases, self._share, deadline, query, limits, clock.now)
+        now = self._scheduler.clock.now
+        job = InspectJob(self.current_leases, self.share, deadline, query, limits, now)
+        job.admitted = now()
         if call is not None:
             job.said, job.hear = deque(), call.hear
         job.then = self._left
@@ -254,6 +265,7 @@ class InspectPool:
         self._room.leave()
         self._ended += 1
         if job.leased:
+            self._answering.add(job.ended - job.admitted)
             self._running -= 1
             while self._waiting:
                 waiting = self._waiting.popleft()

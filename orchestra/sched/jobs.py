@@ -65,6 +65,7 @@ class Job(Entry):
         "result",
         "said",
         "seconds",
+        "since",
         "started",
         "state",
         "submitted",
@@ -89,6 +90,7 @@ class Job(Entry):
         self.cycles = 0
         self.seconds = 0.0  # CPU seconds, as charged
         self.submitted = self.started = self.ended = 0.0
+        self.since = 0.0  # when it began to wait for a worker
         # The loop's: what the caller waits on, who hears what is said, what follows the end.
         self.waiter: Any = None
         self.hear: Callable[[deque[Event]], None] | None = None
@@ -210,7 +212,7 @@ class Lender(Protocol):
 class InspectJob(RequestJob):
     """An inspect in a lease that lasts as long as the job."""
 
-    __slots__ = ("find_lender", "leased", "lender", "limits", "now", "payload")
+    __slots__ = ("admitted", "find_lender", "leased", "lender", "limits", "now", "payload")
 
     def __init__(
         self,
@@ -224,6 +226,7 @@ class InspectJob(RequestJob):
         super().__init__(None, share, Priority.INSPECT, deadline, None)
         self.find_lender = find_lender
         self.lender: Lender | None = None
+        self.admitted = 0.0  # the pool's: when it was let in
         self.leased = False  # the pool's: whether it counts as one of the leases
         self.payload = payload
         self.limits = limits

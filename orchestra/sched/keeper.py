@@ -56,6 +56,7 @@ class Keeper:
         self._history = history
         self._writer = writer
         self._turns = turns
+        self.storing = False  # the machine is in use for it
         self._has_turn = False
         self._stopping = False
         self._orders: deque[Order] = deque()
@@ -180,7 +181,11 @@ class Keeper:
             snapshots.prune(settings.keep)
             return result.pages if result is not None else 0
 
-        pages = await self._scheduler.in_thread(store)
+        self.storing = True
+        try:
+            pages = await self._scheduler.in_thread(store)
+        finally:
+            self.storing = False
         self.snapshot = number
         self._journal.info(
             "snapshot.stored",

@@ -23,6 +23,7 @@ class Leases:
 
     def __init__(self, template: MachineLike) -> None:
         self.template = template
+        self.cycle = template.cycle  # to be told while others close the template
         self._lock = threading.Lock()  # a machine is used by one thread at a time, so is a fork
         self._warm: list[MachineLike] = []
         self._out = 0

@@ -21,6 +21,7 @@ import math
 from enum import IntEnum
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import count
+from typing import Any
 
 __all__ = ["NO_DEADLINE", "PATIENCE", "STREAK", "Entry", "Planner", "Priority", "Share"]
 
@@ -68,11 +69,15 @@ class Share:
     __slots__ = (
         "brief",
         "cpu_seconds",
+        "cycles",
         "cycles_per_second",
         "flows",
         "late",
         "name",
         "quick",
+        "rank",
+        "seconds",
+        "waited_seconds",
         "weight",
     )
 
@@ -85,6 +90,10 @@ class Share:
         self.cpu_seconds = LONG_SECONDS  # moving average of a slice's
         self.late = 0.5  # moving average: how many slices were longer than LONG_SECONDS
         self.brief = self.quick = False
+        self.cycles = 0  # so far, and the CPU seconds they took
+        self.seconds = 0.0
+        self.waited_seconds = 0.0  # so far, for a worker; the caller's to count
+        self.rank: Any = None  # see ranking.py
         self.flows = tuple(Flow(self) for _ in Priority)
 
     def note(self, cpu_seconds: float, seconds: float) -> None:
@@ -206,6 +215,8 @@ class Planner:
         """Account for a slice that took `seconds` and passed `cycles`; call it before put_back."""
         used = max(seconds, LEAST_SECONDS)
         share, level = entry.share, self._levels[entry.priority]
+        share.seconds += seconds
+        share.cycles += cycles
         flow = share.flows[entry.priority]
         flow.virtual += used / share.weight
         entry.virtual += used

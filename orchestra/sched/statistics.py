@@ -13,6 +13,7 @@ __all__ = [
     "FleetStatistics",
     "Histogram",
     "HistogramSnapshot",
+    "MachineStatistics",
     "PoolStatistics",
 ]
 
@@ -69,16 +70,45 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class PoolStatistics:
-    """One inspect pool: leases at work, calls that wait for one, leases warm, calls ended."""
+    """One inspect pool: leases at work, calls that wait for one, leases warm, calls ended.
+
+    `answering_seconds` is from a call's being let in to its end.
+    """
 
     name: str
     size: int
+    queue: int
     running: int
     waiting: int
     warm: int
     ended: int
     refused: int
     publications: int
+    answering_seconds: HistogramSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class MachineStatistics:
+    """What a machine, an application's machine or a pool's leases do, and got of the workers.
+
+    `number` is its own in this fleet; `kind` is machine, application or pool. `state` is running,
+    waiting (for a worker), files (in a call that waits for them) or idle; `doing` is run, advance,
+    inspect or call, and `priority` the class (advance, inspect, background) it does that in, or "".
+    `cycle` is the machine's, or that of the state a pool answers from; None when there is none.
+    `seconds` are CPU seconds in slices, `waiting_seconds` those it waited for a worker.
+    """
+
+    number: int
+    name: str
+    kind: str
+    doing: str
+    state: str
+    priority: str
+    weight: float
+    cycle: int | None
+    cycles: int
+    seconds: float
+    waiting_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +140,10 @@ class FleetStatistics:
     `runnable` counts by class (advance, inspect, background) who waits for a worker; `seconds` are
     CPU seconds of the workers inside slices. A call's phases: `waiting_seconds` until its first
     slice, `serving_seconds` from there to its end, `telling_seconds` from there to the caller.
+    `busiest` are those asked for that used most CPU lately, most first; there are `others` more.
     """
 
+    open_seconds: float
     workers: int
     machines: int
     running: int
@@ -125,6 +157,8 @@ class FleetStatistics:
     waiting_seconds: HistogramSnapshot
     serving_seconds: HistogramSnapshot
     telling_seconds: HistogramSnapshot
+    busiest: tuple[MachineStatistics, ...]
+    others: int
 
     @property
     def cycles_per_second(self) -> float:

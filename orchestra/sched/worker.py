@@ -98,9 +98,9 @@ class Worker:
             done = not job.cancelled and job.step(budget)
         except BaseException as error:  # noqa: BLE001 - it belongs to the job's caller
             job.error, done = error, True
-        seconds = cpu() - began
-        job.share.note(seconds, now() - started)
-        if desk.settle(self, seconds, job.cycles - cycles, done=done):
+        seconds, ended = cpu() - began, now()
+        job.share.note(seconds, ended - started)
+        if desk.settle(self, seconds, job.cycles - cycles, ended, done=done):
             if not done:
                 self._end(job)
             elif job.interrupting:
