@@ -7,21 +7,23 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
 
 from orchestra.errors import MachineClosed, OrchestraError
+from orchestra.http.access import ROUTE, Access, Traffic
 from orchestra.http.guard import Guard
-from orchestra.http.metrics import Metrics, disk_bytes, resident_bytes
+from orchestra.http.metrics import Metrics
+from orchestra.http.occupation import Disks, resident_bytes
 from orchestra.http.openapi import describe
 from orchestra.http.stream import EVENTS, EventStream, gone, say_call, say_inputs
 from orchestra.http.wire import (
     Advancing,
     BodyTooLong,
     Inspecting,
+    Looking,
     NotFound,
     Reading,
     Tailing,
@@ -31,6 +33,7 @@ from orchestra.http.wire import (
     outcome_body,
 )
 from orchestra.sched.fleet import open_fleet
+from orchestra.sched.tracing import find_tracer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -57,6 +60,7 @@ def create_app(
     token: str | None = None,
     public_inspect: bool = False,
     max_body: int = 2 << 20,
+    logger: Logger | None = None,
 ) -> ASGIApp:
     """Make an ASGI application of what is open already, to mount in a program of one's own.
 
@@ -65,13 +69,14 @@ def create_app(
     """
     house = House()
     house.open(fleet, applications)
-    return Guard(house.site(), token, max_body, public_inspect=public_inspect)
+    guard = Guard(house.site(), token, max_body, public_inspect=public_inspect)
+    return Access(guard, house.traffic, logger, find_tracer())
 
 
 def serving_app(config: ServeConfig, *, logger: Logger | None = None) -> ASGIApp:
     """Make an ASGI application that opens fleet and applications itself, in its lifespan."""
     house = House()
-    return house.guarded(config, lambda _: house.opened(config, logger))
+    return house.guarded(config, logger, lambda _: house.opened(config, logger))
 
 
 class House:
@@ -81,11 +86,16 @@ class House:
         self.applications: Mapping[str, Application] = {}
         self.metrics: Metrics | None = None
         self.fleet: Fleet | None = None
+        self.traffic = Traffic()
         self.ending = anyio.Event()  # streams without an end, end
+        self._disks = Disks(
+            lambda: {name: app.directory for name, app in self.applications.items()}
+        )
 
     def open(self, fleet: Fleet, applications: Mapping[str, Application]) -> None:
         """Answer from now on."""
-        self.applications, self.metrics, self.fleet = applications, Metrics(fleet), fleet
+        self.applications, self.fleet = applications, fleet
+        self.metrics = Metrics(fleet, self.traffic)
 
     def close(self) -> None:
         """Be there, but not ready."""
@@ -115,10 +125,16 @@ class House:
             finally:
                 self.close()
 
-    def guarded(self, config: ServeConfig, lifespan: Lifespan[Starlette] | None = None) -> ASGIApp:
+    def guarded(
+        self,
+        config: ServeConfig,
+        logger: Logger | None,
+        lifespan: Lifespan[Starlette] | None = None,
+    ) -> ASGIApp:
         """Make the ASGI application of it."""
         inner = self.site(lifespan)
-        return Guard(inner, config.token, config.max_body, public_inspect=config.public_inspect)
+        guard = Guard(inner, config.token, config.max_body, public_inspect=config.public_inspect)
+        return Access(guard, self.traffic, logger, find_tracer())
 
     def site(self, lifespan: Lifespan[Starlette] | None = None) -> Starlette:
         """Make what answers, all errors in one shape."""
@@ -131,18 +147,18 @@ class House:
         """List what can be asked."""
         one = "/applications/{name}"
         return [
-            Route(f"{one}/inspect", guarded(self._inspect), methods=["POST"]),
-            Route(f"{one}/advance", guarded(self._advance), methods=["POST"]),
-            Route("/health", self._health),
-            Route("/ready", self._ready),
-            Route("/metrics", guarded(self._metrics)),
-            Route("/openapi.json", self._openapi),
-            Route("/statistics", guarded(self._statistics)),
-            Route("/applications", guarded(self._list)),
-            Route(one, guarded(self._show)),
-            Route(f"{one}/snapshot", guarded(self._snapshot), methods=["POST"]),
-            Route(f"{one}/inputs", guarded(self._inputs)),
-            Route(f"{one}/inputs/{{number:int}}", guarded(self._input)),
+            route(f"{one}/inspect", self._inspect, "POST"),
+            route(f"{one}/advance", self._advance, "POST"),
+            route("/health", self._health),
+            route("/ready", self._ready),
+            route("/metrics", self._metrics),
+            route("/openapi.json", self._openapi),
+            route("/statistics", self._statistics),
+            route("/applications", self._list),
+            route(one, self._show),
+            route(f"{one}/snapshot", self._snapshot, "POST"),
+            route(f"{one}/inputs", self._inputs),
+            route(f"{one}/inputs/{{number:int}}", self._input),
         ]
 
     async def _health(self, _: Request) -> Response:
@@ -156,15 +172,16 @@ class House:
     async def _metrics(self, _: Request) -> Response:
         if self.metrics is None:
             raise MachineClosed("the fleet is not open")
-        return Response(self.metrics.text(), media_type=METRICS)
+        metrics, disks = self.metrics, await self._disks.look()
+        return Response(metrics.text(disks), media_type=METRICS)
 
-    async def _statistics(self, _: Request) -> Response:
+    async def _statistics(self, request: Request) -> Response:
+        wanted = Looking.read(request.query_params)
+        disks = await self._disks.look()
         if self.fleet is None:
             raise MachineClosed("the fleet is not open")
-        now = self.fleet.statistics()
-        folders = {name: app.directory for name, app in self.applications.items()}
-        disk = await to_thread.run_sync(lambda: {n: disk_bytes(p) for n, p in folders.items()})
-        return as_json({"fleet": now, "memory_bytes": resident_bytes(), "disk_bytes": disk})
+        now = self.fleet.statistics(busiest=wanted.busiest)
+        return as_json({"fleet": now, "memory_bytes": resident_bytes(), "disks": disks})
 
     async def _openapi(self, _: Request) -> Response:
         return as_json(describe())
@@ -230,12 +247,13 @@ class House:
         return app
 
 
-def guarded(
-    handler: Callable[[Request], Awaitable[Response]],
-) -> Callable[[Request], Awaitable[Response]]:
-    """Turn errors into responses."""
+def route(
+    path: str, handler: Callable[[Request], Awaitable[Response]], method: str = "GET"
+) -> Route:
+    """Lead a path to its handler; the errors that we know are responses."""
 
-    async def guarded_handler(request: Request) -> Response:
+    async def guarded(request: Request) -> Response:
+        request.scope[ROUTE] = path
         try:
             return await handler(request)
         except (OrchestraError, NotFound, BodyTooLong, ValueError) as error:
@@ -246,7 +264,7 @@ def guarded(
                 raise
             return error_response(_first(known))
 
-    return guarded_handler
+    return Route(path, guarded, methods=[method])
 
 
 def _first(error: BaseException) -> BaseException:

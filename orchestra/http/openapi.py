@@ -13,15 +13,16 @@ from orchestra.http.wire import (
     EventBody,
     InputBody,
     Inspecting,
+    Looking,
     OutcomeBody,
     Reading,
     Tailing,
 )
 
-__all__ = ["describe"]
+__all__ = ["describe", "version"]
 
 BODIES = (OutcomeBody, InputBody, EventBody, ErrorBody)
-QUERIES = (Reading, Tailing, Inspecting, Advancing)
+QUERIES = (Reading, Tailing, Inspecting, Advancing, Looking)
 TEXTS = {
     400: "a parameter is wrong",
     401: "no token, or a wrong one",
@@ -42,7 +43,7 @@ def describe() -> dict[str, Any]:
     _, bodies = msgspec.json.schema_components(BODIES, ref_template="#/components/schemas/{name}")
     return {
         "openapi": "3.1.0",
-        "info": {"title": "orchestra", "version": _version()},
+        "info": {"title": "orchestra", "version": version()},
         "paths": dict(_paths()),
         "components": {
             "schemas": bodies,
@@ -54,12 +55,13 @@ def describe() -> dict[str, Any]:
 
 def _paths() -> Any:
     one = "/applications/{name}"
-    reading, tailing, inspecting, advancing = map(_parameters, QUERIES)
+    reading, tailing, inspecting, advancing, looking = map(_parameters, QUERIES)
     yield "/health", {"get": _operation("Whether the process lives.", security=[])}
     ready = _operation("Whether all applications are open.", 503, security=[])
     yield "/ready", {"get": ready}
     yield "/metrics", {"get": _operation("Statistics for Prometheus.", 503, content="text/plain")}
-    yield "/statistics", {"get": _operation("What the fleet does, for orchestra top.", 503)}
+    seen = _operation("What the fleet does, for orchestra top.", 400, 503)
+    yield "/statistics", {"parameters": looking, "get": seen}
     yield "/openapi.json", {"get": _operation("This description.")}
     yield "/applications", {"get": _operation("What all applications do.")}
     shown = _operation("What an application does.", 404, 503)
@@ -127,7 +129,8 @@ def _reference(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _version() -> str:
+def version() -> str:
+    """Return the version of the package."""
     try:
         return importlib.metadata.version("orchestra")
     except importlib.metadata.PackageNotFoundError:  # run from a checkout

@@ -171,7 +171,7 @@ async def serve_applications(
             opening.cancel()
 
     async def answer() -> None:
-        await serve(house.guarded(config), listener, stopped)
+        await serve(house.guarded(config, logger), listener, stopped)
         served.set()
 
     async with anyio.create_task_group() as group:

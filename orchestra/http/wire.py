@@ -35,6 +35,7 @@ __all__ = [
     "EventBody",
     "InputBody",
     "Inspecting",
+    "Looking",
     "NotFound",
     "OutcomeBody",
     "Reading",
@@ -75,18 +76,23 @@ STATUSES: dict[type[BaseException], int] = {
 }
 NAMES = {400: "BadRequest", 404: "NotFound", 405: "MethodNotAllowed", 500: "InternalError"}
 RETRY = {429: "1", 503: "5"}  # seconds
+MOST_MACHINES = 1000
 Whole = Annotated[int, Meta(ge=0)]
 
 
-class Reading(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The query of whoever reads: how bytes are written in the answer."""
-
-    encoding: Encoding = "base64"
+class Query(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What may stand behind the question mark."""
 
     @classmethod
     def read(cls, query: Mapping[str, str]) -> Self:
         """Read it from a query string's items; ValueError says what is wrong."""
         return msgspec.convert(dict(query), cls, strict=False)
+
+
+class Reading(Query, frozen=True, kw_only=True):
+    """The query of whoever reads: how bytes are written in the answer."""
+
+    encoding: Encoding = "base64"
 
 
 class Tailing(Reading, frozen=True, kw_only=True):
@@ -118,6 +124,12 @@ class Advancing(Inspecting, frozen=True, kw_only=True):
     """The query of an advance: the input's number, with which it is taken once."""
 
     number: Annotated[int, Meta(ge=1)] | None = None
+
+
+class Looking(Query, frozen=True, kw_only=True):
+    """The query of a look at the statistics: how many machines are told one by one."""
+
+    busiest: Annotated[int, Meta(ge=0, le=MOST_MACHINES)] = 100
 
 
 class OutcomeBody(Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -87,6 +87,11 @@ class Application:
         return self._writer.machine.cycle
 
     @property
+    def machine(self) -> Machine:
+        """The machine, which is the application's alone to use: for who counts machines."""
+        return self._writer.machine
+
+    @property
     def state_hash(self) -> str | None:
         """The root hash after the last input; None when hashes are not noted."""
         return self._writer.state_hash

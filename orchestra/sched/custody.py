@@ -54,6 +54,10 @@ class Custody:
         share.weight = weight
         return share
 
+    def leave_out(self, machine: Any) -> None:
+        """Rank a machine no more: somebody else speaks for it."""
+        self._shares.pop(machine, None)
+
     def owed(self) -> Iterator[tuple[Share, Callable[[], Activity]]]:
         """Yield all machines that are open, as far as the fleet knows, to be ranked."""
         for machine, share in list(self._shares.items()):
@@ -91,7 +95,7 @@ class Custody:
             yield machine
         finally:
             self.machines -= 1
-            self._shares.pop(machine, None)
+            self.leave_out(machine)
             began = self._scheduler.clock.now()
             with anyio.CancelScope(shield=True):
                 await self._release(machine)

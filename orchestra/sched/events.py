@@ -13,6 +13,7 @@ import anyio
 from orchestra.errors import MachineClosed
 from orchestra.machine.request import Outcome, note
 from orchestra.sched.beside import beside
+from orchestra.sched.tracing import SPAN_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -80,9 +81,11 @@ class Journal:
             self._logger.debug(name, **fields)
 
     def info(self, name: str, **fields: Any) -> None:
-        """Tell a change of state."""
+        """Tell a change of state; if it took time, it is a span."""
         if self._logger is not None:
             self._logger.info(name, **fields)
+        if self._tracer is not None and name in SPAN_NAMES:
+            self._tracer.tell(name, fields)
 
     def warning(self, name: str, **fields: Any) -> None:
         """Tell what somebody should look at."""
@@ -115,7 +118,14 @@ class Journal:
             event, tell = name, self.debug
         tell(event, **fields)
         if self._tracer is not None:
-            self._tracer.tell(name, fields)
+            waited = job.started - job.submitted if job.started else None
+            cancelled = event == "call.cancelled"
+            self._tracer.tell(
+                name,
+                {**fields, "cancelled": True} if cancelled else fields,
+                None if cancelled else error,
+                waited,
+            )
 
 
 class Call:

@@ -180,6 +180,7 @@ class Fleet:
             name,
         )
         async with opening as app:
+            self._custody.leave_out(app.machine)
             self._overview.applications.append(app)
             try:
                 yield app

@@ -229,24 +229,15 @@ async def test_a_snapshot_can_be_asked_for(client):
     assert (await state(client))["snapshot"] == 1
 
 
-async def test_metrics_are_in_the_format_of_prometheus(client):
-    from prometheus_client.parser import text_string_to_metric_families
-
-    await client.post(f"{LEDGER}/advance", content=b"mint bob 1")
-    await client.post(f"{LEDGER}/advance", content=b"burn carol 1")
-    await client.post(f"{LEDGER}/inspect", content=b"total")
-    response = await client.get("/metrics")
-    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
-    samples = {
-        (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(response.text)
-        for sample in family.samples
-    }
-    assert samples["orchestra_inputs_total", "ledger", "accepted"] == 1
-    assert samples["orchestra_inputs_total", "ledger", "rejected"] == 1
-    assert samples["orchestra_pool_ended_total", "ledger"] == 1
-    assert samples["orchestra_workers",] == 2
-    assert samples["orchestra_input_serving_seconds_count", "ledger"] == 2
+async def test_as_many_machines_are_told_one_by_one_as_wanted(client):
+    for wanted, told in [("0", 0), ("1", 1), ("1000", 2)]:
+        found = (await client.get("/statistics", params={"busiest": wanted})).json()["fleet"]
+        assert len(found["busiest"]) == told
+    found = (await client.get("/statistics")).json()
+    assert {row["kind"] for row in found["fleet"]["busiest"]} == {"application", "pool"}
+    assert found["disks"]["ledger"]["disk_bytes"] > 0
+    for wrong in ({"busiest": "-1"}, {"busiest": "1001"}, {"most": "1"}):
+        assert (await client.get("/statistics", params=wrong)).status_code == 400
 
 
 async def test_the_description_is_valid_and_complete(client):

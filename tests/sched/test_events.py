@@ -12,6 +12,7 @@ from orchestra.sched.fleet import open_fleet
 from orchestra.sched.settings import ApplicationSettings
 from orchestra.testing import BOOT, FOREVER, Break, FakeMachine, Halt, report
 from tests.guests import ledger_config
+from tests.observability import table
 
 pytestmark = pytest.mark.anyio
 
@@ -74,6 +75,7 @@ async def test_every_event_is_in_the_table_and_carries_what_it_says(tmp_path):
     assert names == set(EVENT_NAMES)
     for log in logs:
         assert set(EVENT_NAMES[log["event"]]) <= set(log), log
+        assert table("Events")[log["event"]][0] == log["log_level"]
 
 
 async def test_without_a_logger_a_fleet_is_silent(capfd):
