@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import time
 from contextlib import nullcontext
+from secrets import token_hex
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from structlog.contextvars import bound_contextvars
 
@@ -68,14 +68,20 @@ class Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
-        self.headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
         given = dict(scope["headers"]).get(b"x-request-id", b"")
-        self.identity = given.decode() if IDENTITY.fullmatch(given) else uuid4().hex
+        self.identity = given.decode() if IDENTITY.fullmatch(given) else token_hex(16)
         self.status = FAILED
         self.received_bytes = self.sent_bytes = 0
         self.began = time.perf_counter()
         self._receive = receive
         self._send = send
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What came with it."""
+        return {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in self.scope["headers"]
+        }
 
     @property
     def route(self) -> str:
@@ -123,7 +129,10 @@ class Access:
             return
         exchange = Exchange(scope, receive, send)
         span: Any = serving(self._tracer, exchange) if self._tracer is not None else nullcontext()
-        with bound_contextvars(request_id=exchange.identity):
+        logged: Any = nullcontext()
+        if self._logger is not None:
+            logged = bound_contextvars(request_id=exchange.identity)
+        with logged:
             try:
                 with span:
                     await self.app(scope, exchange.receive, exchange.send)
