@@ -117,9 +117,11 @@ class LogFault(OrchestraError):
 class InputConflict(OrchestraError):
     """An input came under a number that is another input's, or not the next one."""
 
-    def __init__(self, number: int, following: int) -> None:
+    def __init__(self, number: int, following: int, *, gone: bool = False) -> None:
         what = (
-            "is not the payload that the log has under that number"
+            "was taken, and is no longer in the log"
+            if gone
+            else "is not the payload that the log has under that number"
             if number < following
             else f"would leave a gap: the next one is number {following}"
         )

@@ -114,8 +114,13 @@ class Application(Blocking):
 
     @property
     def inputs(self) -> int:
-        """How many inputs the log has."""
+        """The number of the last input."""
         return self._inner.inputs
+
+    @property
+    def first_input(self) -> int:
+        """The number of the oldest input that the log has."""
+        return self._inner.first_input
 
     @property
     def state_hash(self) -> str | None:

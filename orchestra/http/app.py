@@ -232,7 +232,7 @@ class House:
     async def _input(self, request: Request) -> Response:
         app, number = self._find(request), request.path_params["number"]
         wanted = Reading.read(request.query_params)
-        if not 1 <= number <= app.inputs:
+        if not app.first_input <= number <= app.inputs:
             raise NotFound(f"no input {number}")
         payload, outcome = await anext(app.follow(number - 1))
         return as_json(input_body(payload, outcome, wanted.encoding))

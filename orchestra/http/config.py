@@ -60,6 +60,7 @@ UNIX = "unix:"
 WORDS = {
     "loop": "one of asyncio, uvloop, trio",
     "snapshots": "never, every_input, on_demand, or a number of inputs",
+    "keep_inputs": "all, or a number of inputs",
     "storage": "one of memory, backing",
 }
 

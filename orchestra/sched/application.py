@@ -78,8 +78,13 @@ class Application:
 
     @property
     def inputs(self) -> int:
-        """How many inputs the log has; the next one gets the number after that."""
+        """The number of the last input; the next one gets the number after that."""
         return self._log.last
+
+    @property
+    def first_input(self) -> int:
+        """The number of the oldest input that the log has, or of the next one when it is empty."""
+        return self._log.first
 
     @property
     def cycle(self) -> int:
@@ -172,7 +177,7 @@ class Application:
         outcome, the number of it, and begins after that the next time, misses none and sees none
         twice. MachineClosed ends it when the application closes; KeyError: there is no such number.
         """
-        if not 0 <= after <= self.inputs:
+        if not self.first_input - 1 <= after <= self.inputs:
             raise KeyError(after)
         return Follower(self._scheduler, self._log, self._keeper, after)
 
@@ -188,7 +193,10 @@ class Application:
             self._room.leave()
 
     def at(self, number: int) -> AbstractAsyncContextManager[Machine]:
-        """Open a machine, in memory, in the state after `number` inputs; 0: before the first."""
+        """Open a machine, in memory, in the state after `number` inputs; 0: before the first.
+
+        KeyError, now or when it is entered, for a state that is not there yet, or no more.
+        """
         if not 0 <= number <= self.inputs:
             raise KeyError(number)
         return self._history.open(number, hashes=self.settings.state_hashes)
@@ -310,7 +318,8 @@ class Application:
         try:
             known = await self._scheduler.in_thread(partial(self._log.outcome, number))
         except KeyError:
-            raise InputConflict(number, self.inputs + 1) from None
+            gone = number < self.first_input
+            raise InputConflict(number, self.inputs + 1, gone=gone) from None
         if known[0] != payload:
             raise InputConflict(number, self.inputs + 1)
         return known[1]

@@ -64,9 +64,14 @@ class Snapshots:
 
     def prune(self, keep: int) -> None:
         """Remove the oldest but `keep`, the first of all, and those in use."""
-        for number in self.numbers()[1:-keep]:
-            with suppress(MachineLocked, FileNotFoundError):
-                folder.remove(self.path(number))
+        for number in self.numbers()[:-keep]:
+            if number:
+                self.remove(number)
+
+    def remove(self, number: int) -> None:
+        """Remove one, unless it is in use."""
+        with suppress(MachineLocked, FileNotFoundError):
+            folder.remove(self.path(number))
 
     def make_live(self, number: int, live: Path) -> None:
         """Replace the folder that the machine runs in by one in the state of a snapshot."""
@@ -106,7 +111,9 @@ class History:
         snapshot is good.
         """
         found = await self._scheduler.in_thread(self.snapshots.numbers)
-        starts = [start for start in found if start <= number]
+        starts = [start for start in found if self.log.first - 1 <= start <= number]
+        if not starts and number < self.log.last:
+            raise KeyError(number)  # no longer
         for start in reversed(starts):
             opening = self._open(start, backing=backing)
             try:
@@ -125,6 +132,18 @@ class History:
                 yield machine
             return
         raise BadImage(self.snapshots.directory, "snapshots", starts, "one that can be opened")
+
+    def forget(self, keep: int, keep_inputs: int) -> None:
+        """Remove inputs that none of the newest `keep` snapshots needs, and the first snapshot.
+
+        A snapshot needs the entry of its own input, and all after it. So many inputs stay anyway.
+        Blocking.
+        """
+        needed = [number for number in self.snapshots.numbers()[-keep:] if number]
+        end = min(*needed, self.log.last + 1 - keep_inputs)
+        if end > self.log.first:
+            self.log.forget(end)
+            self.snapshots.remove(0)
 
     @asynccontextmanager
     async def _open(self, number: int, *, backing: bool) -> AsyncIterator[Machine]:

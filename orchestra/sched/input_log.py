@@ -23,7 +23,7 @@ Kind: TypeAlias = Literal["output", "report", "exception"]
 
 SCHEMA = """
 CREATE TABLE inputs (
-    number INTEGER PRIMARY KEY,   -- from 1, without gaps
+    number INTEGER PRIMARY KEY,   -- from 1, or the oldest that is kept, without gaps
     payload BLOB NOT NULL,
     status TEXT NOT NULL,         -- only "accepted" changed the machine
     cycle INTEGER NOT NULL,       -- of the machine afterwards
@@ -41,6 +41,7 @@ CREATE TABLE messages (
 """
 COLUMNS = "number, payload, status, cycle, state_hash, cycles, seconds"
 ENOUGH_BYTES = 1 << 20
+FORGOTTEN_AT_ONCE = 5000
 # As many as SQLite takes with one call of malloc: appending needs no more, and 2 MiB of pages, each
 # taken by whatever thread comes, would be as much again in the C heap of every one.
 CACHE_PAGES = 20
@@ -90,7 +91,7 @@ class InputLog:
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             try:
                 self._prepare()
-                self.last = self._read_last()
+                self.first, self.last = self._read_bounds()
             except BaseException:
                 self._connection.close()
                 raise
@@ -99,25 +100,17 @@ class InputLog:
         """Add an input, all of it or nothing; it must be the next one."""
         number = outcome.number
         row = number, payload, outcome.status, outcome.cycle, outcome.state_hash
-        with self._translated():
+        with self._changing() as connection:
             assert number == self.last + 1
-            connection = self._connection
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                connection.execute(
-                    f"INSERT INTO inputs ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-                    (*row, outcome.cycles, outcome.seconds),
-                )
-                connection.executemany(
-                    "INSERT INTO messages VALUES (?, ?, ?, ?)",
-                    [(number, *message) for message in _messages(outcome)],
-                )
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-            self.last = number
+            connection.execute(
+                f"INSERT INTO inputs ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+                (*row, outcome.cycles, outcome.seconds),
+            )
+            connection.executemany(
+                "INSERT INTO messages VALUES (?, ?, ?, ?)",
+                [(number, *message) for message in _messages(outcome)],
+            )
+        self.last = number
 
     def outcome(self, number: int) -> tuple[bytes, InputOutcome]:
         """Return the payload and the outcome of an input; KeyError when there is none."""
@@ -171,8 +164,19 @@ class InputLog:
             ).fetchall()
         return [Entry(*row) for row in rows]
 
+    def forget(self, end: int) -> None:
+        """Remove the oldest inputs before number `end`: some thousands at most, lest others wait.
+
+        The file keeps its length; what comes later takes the place.
+        """
+        end = min(end, self.first + FORGOTTEN_AT_ONCE, self.last)
+        with self._changing() as connection:
+            connection.execute("DELETE FROM messages WHERE number < ?", (end,))
+            connection.execute("DELETE FROM inputs WHERE number < ?", (end,))
+        self.first = max(self.first, end)
+
     def count_statuses(self) -> dict[Status, int]:
-        """Return how many inputs ended how."""
+        """Return how many of the inputs it has ended how."""
         with self._translated():
             query = "SELECT status, count(*) FROM inputs GROUP BY status"
             return dict(self._connection.execute(query).fetchall())
@@ -210,12 +214,27 @@ class InputLog:
             raise BadImage(self.path, "user_version", form, f"{FORMAT}, what this orchestra reads")
         connection.executescript(f"BEGIN;{SCHEMA}PRAGMA user_version = {FORMAT};COMMIT;")
 
-    def _read_last(self) -> int:
-        row = self._connection.execute("SELECT coalesce(max(number), 0), count(*) FROM inputs")
-        last, count = row.fetchone()
-        if last != count:
-            raise BadImage(self.path, "inputs", f"{count} up to number {last}", "all from 1 on")
-        return int(last)
+    def _read_bounds(self) -> tuple[int, int]:
+        query = "SELECT coalesce(min(number), 1), coalesce(max(number), 0), count(*) FROM inputs"
+        first, last, count = self._connection.execute(query).fetchone()
+        if last - first + 1 != count:
+            expected = f"all from {first} on"
+            raise BadImage(self.path, "inputs", f"{count} up to number {last}", expected)
+        return first, last
+
+    @contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        """Change it whole or not at all."""
+        with self._translated():
+            connection = self._connection
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -179,6 +180,9 @@ class Keeper:
         def store() -> int:
             result = snapshots.store(machine, number, durable=settings.durable)
             snapshots.prune(settings.keep)
+            if settings.keep_inputs != "all":
+                with suppress(LogFault):  # after the next snapshot it may succeed
+                    self._history.forget(settings.keep, settings.keep_inputs)
             return result.pages if result is not None else 0
 
         self.storing = True

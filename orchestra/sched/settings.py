@@ -21,17 +21,20 @@ class ApplicationSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """How an application is kept and served; every field has a default that suits a small one.
 
     `snapshots`: when to store one: "never", "every_input", a number for every so many inputs, or
-    "on_demand" only. The first, of the state before any input, is always there. `keep` is how many
-    of the others are kept. `state_hashes`: note the root hash after each input and check it in
-    replay; without it only cycles are noted and checked. `durable`: an input that was answered
-    survives a power failure; without it only the death of the process. `storage`: where the pages
-    go that change while it runs. `queue`: how many inputs may wait. `limits` are those of an
-    advance that brings none of its own, `inspect_limits` the same for inspects; `inspect_size` and
-    `inspect_queue` are the pool's.
+    "on_demand" only. The first, of the state before any input, is there too. `keep` is how many
+    of the others are kept. `keep_inputs`: how many of the newest inputs the log has at least; those
+    before them go when no snapshot of these needs them any more, and the first snapshot with them.
+    `state_hashes`: note the root hash after each input and check it in replay; without it only
+    cycles are noted and checked. `durable`: an input that was answered survives a power failure;
+    without it only the death of the process. `storage`: where the pages go that change while it
+    runs. `queue`: how many inputs may wait. `limits` are those of an advance that brings none of
+    its own, `inspect_limits` the same for inspects; `inspect_size` and `inspect_queue` are the
+    pool's.
     """
 
     snapshots: SnapshotPolicy = "on_demand"
     keep: _Count = 4
+    keep_inputs: Literal["all"] | _Count = "all"
     state_hashes: bool = True
     durable: bool = True
     storage: Literal["memory", "backing"] = "memory"

@@ -1,6 +1,9 @@
 """Everything at once, for as long as asked: nothing leaks, and all states are as predicted.
 
 python -m tests.sched.soak MINUTES BACKEND FOLDER
+
+Prints a line a round and fails where something is not as it must be. Ten minutes and more tell what
+grows: the second half may add nothing, once heaps and the code cache have their size.
 """
 
 import gc
@@ -26,15 +29,18 @@ from tests.sched.test_crash import check, last_answered, start
 CONFIG = ledger_config()
 SETTINGS = [
     ApplicationSettings(durable=False, snapshots=20, keep=2, inspect_size=3, inspect_queue=4),
-    ApplicationSettings(durable=False, storage="backing", snapshots=7, keep=2, queue=3),
+    ApplicationSettings(
+        durable=False, storage="backing", snapshots=7, keep=2, keep_inputs=10_000, queue=3
+    ),
 ]
 INPUTS = [b"mint a 1", b"mint b 7", b"burn a 3", b"spin 30000", b"page 40", b"crash", b"fail so"]
 QUERIES = [b"balance a", b"total", b"page 3", b"spin 50000", b"halt 1", b"flood 30", b"accounts"]
 ROUND_SECONDS = 4
 # what may be added after the first round: to the twins, as inputs touch more of them. An
 # application that kept what it published would have a hundred thousand pages after ten minutes
-MORE_BLOCKS = {"page": 300, "node": 60, "layer": 4, "code": 8, "engine": 0}
-MORE_BYTES = 16 << 20  # in the second half of a long run
+MORE_BLOCKS = {"page": 300, "node": 60, "layer": 4, "code": 8, "engine": 0, "hashes": 0}
+MORE_BYTES = 4 << 20  # in the second half of a long run, of memory; about 1 of the code cache
+MORE_ON_DISK = 1 << 20  # of the log that forgets
 
 
 @dataclass
@@ -45,6 +51,7 @@ class Held:
     threads: int
     locks: int
     resident: int
+    on_disk: int
     blocks: dict[str, int]  # that machines use
 
 
@@ -60,7 +67,7 @@ class Tally:
         self.counts[name] = self.counts.get(name, 0) + 1
 
 
-def held():
+def held(folder):
     gc.collect()
     pid = os.getpid()
     locks = Path("/proc/locks").read_text().split("\n")
@@ -70,6 +77,7 @@ def held():
         threads=threading.active_count(),
         locks=sum(f" {pid} " in line for line in locks),
         resident=pages * os.sysconf("SC_PAGE_SIZE"),
+        on_disk=sum(path.stat().st_size for path in folder.glob("app1/inputs.sqlite*")),
         blocks={kind: blocks.used for kind, blocks in blocks_in_use().items()},
     )
 
@@ -148,6 +156,8 @@ async def one_round(folder, dice, twins, seen, seconds, tally):
                 group.start_soon(manage, first, dice, end, tally)
             for n, app in enumerate(apps):
                 seen[n] = await follow(app, twins[n], seen[n])
+                # the first, those that are kept, and the one it was opened from
+                assert len(app._history.snapshots.numbers()) <= app.settings.keep + 2
     tally.rounds += 1
 
 
@@ -161,7 +171,7 @@ async def soak(folder, backend, seconds, *, round_seconds=ROUND_SECONDS, seed=1,
         await one_round(folder, dice, twins, seen, round_seconds, tally)
         if tally.rounds % 3 == 0 or seconds < 60:
             await kill(folder / "node", backend, dice, tally)
-        now = held()
+        now = held(folder)
         if tell:
             tell(f"{int(end - time.monotonic())} s left, {now}, {tally}")
         if time.monotonic() > end and before is not None:
@@ -180,6 +190,7 @@ async def soak(folder, backend, seconds, *, round_seconds=ROUND_SECONDS, seed=1,
         assert now.blocks[kind] <= before.blocks[kind] + most, (before, now)
     if seconds >= 300:
         assert now.resident <= warm.resident + MORE_BYTES, (before, warm, now)
+        assert now.on_disk <= warm.on_disk + MORE_ON_DISK, (before, warm, now)
     return tally, warm or before, now
 
 

@@ -91,13 +91,13 @@ def test_a_closed_log_takes_nothing(log):
     [
         (lambda path: path.write_bytes(b"no database" * 500), "content"),
         (lambda path: execute(path, "PRAGMA user_version = 99"), "user_version"),
-        (lambda path: execute(path, "DELETE FROM inputs WHERE number = 1"), "inputs"),
+        (lambda path: execute(path, "DELETE FROM inputs WHERE number = 2"), "inputs"),
         (lambda path: execute(path, "DROP TABLE inputs"), "inputs"),
     ],
 )
 def test_a_file_that_is_no_such_log_is_refused(tmp_path, spoil, what):
     log = InputLog(tmp_path / "inputs.sqlite")
-    for n in (1, 2):
+    for n in (1, 2, 3):
         log.append(b"a", outcome(n))
     log.close()
     spoil(log.path)
