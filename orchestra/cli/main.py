@@ -1,12 +1,8 @@
 """The command `orchestra`: its commands, and how an error becomes a line and a status."""
 
-import codecs
-import io
-import os
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +23,7 @@ from orchestra.cli import (
 )
 from orchestra.cli.attend import Stopped
 from orchestra.cli.options import examples
+from orchestra.cli.streams import give_up_output, mend_streams
 from orchestra.errors import BadConfig, BadImage, OrchestraError
 
 __all__ = ["app", "main"]
@@ -121,6 +118,7 @@ def orchestra(
 
     Every command takes --json, and --help with examples. It exits with 0; with 1 when it failed or
     the guest refused; with 2 when it was not told properly what to do; `run` as the guest says.
+    With 1 as well when standard output cannot be written, and with 141 when nobody reads it.
     """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
@@ -128,10 +126,14 @@ def orchestra(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry a command line out and return its exit status; errors are one line on stderr."""
-    _mend_streams()
+    mend_streams()
     try:
         status = app(args=arguments, prog_name="orchestra", standalone_mode=False)
+        sys.stdout.flush()
     except Stopped as stopped:
+        if stopped.number == signal.SIGPIPE:  # there is nobody to tell
+            give_up_output()
+            return SIGNALLED + stopped.number
         return _failed(str(stopped), SIGNALLED + stopped.number)
     except BaseExceptionGroup as group:
         error = _only_known(group)
@@ -141,18 +143,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OrchestraError, OSError, MemoryError, ClickError) as error:
         return _report(error)
     return status if isinstance(status, int) else 0
-
-
-def _mend_streams() -> None:
-    """Let there be all three, when one was closed, and let them bear every name and unit."""
-    for name in ("stdin", "stdout", "stderr"):  # a file that is opened gets the lowest number
-        stream = getattr(sys, name)
-        if stream is None:
-            mode = "r" if name == "stdin" else "w"
-            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - for good
-        elif name == "stdout" and isinstance(stream, io.TextIOWrapper):
-            utf8 = codecs.lookup(stream.encoding).name == "utf-8"
-            stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
 
 
 def _report(error: BaseException) -> int:
@@ -172,7 +162,7 @@ def _report(error: BaseException) -> int:
 
 
 def _failed(text: str, status: int) -> int:
-    sys.stdout.flush()
+    give_up_output()
     sys.stderr.write(f"error: {' '.join(text.split())}\n")
     return status
 

@@ -1,12 +1,15 @@
 """Help teaches, and whatever goes wrong is one line and a status."""
 
 import io
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import pytest
 import typer
@@ -124,10 +127,41 @@ def test_of_errors_in_a_group_the_first_is_told_unless_one_is_a_mistake_of_ours(
     assert _only_known(BaseExceptionGroup("", [fault, ZeroDivisionError()])) is None
 
 
-def test_a_broken_pipe_ends_quietly(start, app):
-    process = start("info", app)
-    process.stdout.close()
-    assert b"Traceback" not in process.stderr.read()
+@pytest.mark.parametrize("options", [[], ["-u"]])
+@pytest.mark.parametrize(
+    "command", [["info"], ["info", "--json"], ["inspect", "total"], ["--help"]]
+)
+def test_a_broken_pipe_ends_quietly(app, command, options):
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = carry_out(app, command, options, theirs)
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+@pytest.mark.parametrize("options", [[], ["-u"]])
+@pytest.mark.parametrize(
+    "command", [["info"], ["info", "--json"], ["inspect", "total"], ["--help"]]
+)
+def test_a_full_disk_behind_standard_output_is_told(app, command, options):
+    with Path("/dev/full").open("wb") as full:
+        done = carry_out(app, command, options, full)
+    assert done.stderr == b"error: standard output: No space left on device\n"
+    assert done.returncode == 1
+
+
+def carry_out(app, command, options, output):
+    name, *more = command
+    arguments = [name] if name == "--help" else [name, str(app), *more]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.run(
+        [sys.executable, *options, "-m", "orchestra.cli", *arguments],
+        stdout=output,
+        stderr=subprocess.PIPE,
+        env=environment,
+        cwd=ROOT,
+        check=False,
+    )
 
 
 def test_main_takes_the_arguments_of_the_process_by_default(monkeypatch, capsys):
