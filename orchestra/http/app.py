@@ -226,7 +226,8 @@ class House:
         try:
             following = app.follow(number)
         except KeyError:
-            raise NotFound(f"no input {number} to go on after") from None
+            has = f"the log has {app.first_input} to {app.inputs}"
+            raise NotFound(f"no input {number} to go on after: {has}") from None
         return EventStream(nullcontext(following), say_inputs(wanted), self.ending)
 
     async def _input(self, request: Request) -> Response:

@@ -34,7 +34,12 @@ TEXTS = {
     503: "not open, or the storage failed: come again after Retry-After seconds",
 }
 NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
-LAST = {"name": "Last-Event-ID", "in": "header", "schema": {"type": "integer"}}
+LAST = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "description": "The id of the last event seen, as clients send that were cut off.",
+    "schema": {"type": "integer"},
+}
 NUMBER = {"name": "number", "in": "path", "required": True, "schema": {"type": "integer"}}
 
 

@@ -34,7 +34,8 @@ __all__ = [
 ]
 
 BACKLOG = 1024
-GRACE_SECONDS = 10
+GRACE_SECONDS = 10  # for requests to finish
+LAST_SECONDS = 5  # for those that are told that they will not
 KEEP_ALIVE_SECONDS = 30
 
 
@@ -108,7 +109,7 @@ async def serve_uvicorn(
         access_log=False,
         log_level="warning",
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS + LAST_SECONDS,
     )
 
     class Quiet(uvicorn.Server):
@@ -141,7 +142,7 @@ async def serve_hypercorn(
 
     config = Config()
     config.bind = [f"fd://{listener.dup().detach()}"]  # which it closes
-    config.graceful_timeout = GRACE_SECONDS
+    config.graceful_timeout = GRACE_SECONDS + LAST_SECONDS
     config.keep_alive_timeout = KEEP_ALIVE_SECONDS
     config.errorlog = None
     wanted: Any = app
@@ -157,7 +158,8 @@ async def serve_applications(
 ) -> None:
     """Answer at once whether we live, and all else when the applications are open.
 
-    When `stop` returns, requests are finished and the applications closed; opening is given up.
+    When `stop` returns, requests are finished and the applications closed, which ends those that
+    take too long; opening is given up.
     """
     house = House()
     served, failed = anyio.Event(), anyio.Event()
@@ -173,13 +175,16 @@ async def serve_applications(
     async def answer() -> None:
         await serve(house.guarded(config, logger), listener, stopped)
         served.set()
+        house.ending.set()
 
     async with anyio.create_task_group() as group:
         group.start_soon(answer)
         with anyio.CancelScope() as opening:
             try:
                 async with house.opened(config, logger):
-                    await served.wait()
+                    await house.ending.wait()
+                    with anyio.move_on_after(GRACE_SECONDS):
+                        await served.wait()
             except Exception:  # the server leaves in order, rather than by a cancellation
                 failed.set()
                 with anyio.CancelScope(shield=True):

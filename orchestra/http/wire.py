@@ -75,9 +75,16 @@ STATUSES: dict[type[BaseException], int] = {
     ValueError: 400,  # a parameter, a payload
 }
 NAMES = {400: "BadRequest", 404: "NotFound", 405: "MethodNotAllowed", 500: "InternalError"}
+ONCE = (
+    "The input is taken once under this number: sent again, it is answered from the log. 409 when "
+    "it is not the next one, or was another payload."
+)
 RETRY = {429: "1", 503: "5"}  # seconds
 MOST_MACHINES = 1000
-Whole = Annotated[int, Meta(ge=0)]
+
+
+def _said(text: str, **bounds: Any) -> Meta:
+    return Meta(description=text, **bounds)
 
 
 class Query(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -92,22 +99,22 @@ class Query(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Reading(Query, frozen=True, kw_only=True):
     """The query of whoever reads: how bytes are written in the answer."""
 
-    encoding: Encoding = "base64"
+    encoding: Annotated[Encoding, _said("How bytes are written in the answer.")] = "base64"
 
 
 class Tailing(Reading, frozen=True, kw_only=True):
     """The query of whoever follows: the number of the last input it has seen."""
 
-    after: Whole = 0
+    after: Annotated[int, _said("Begin after this one; Last-Event-ID goes before it.", ge=0)] = 0
 
 
 class Inspecting(Reading, frozen=True, kw_only=True):
     """The query of an inspect: limits, and whether to wait when there is no room."""
 
-    max_cycles: Whole | None = None
-    max_seconds: Annotated[float, Meta(gt=0)] | None = None
-    max_output_bytes: Whole | None = None
-    wait: bool = False
+    max_cycles: Annotated[int, _said("Exact, and part of the result.", ge=0)] | None = None
+    max_seconds: Annotated[float, _said("Of the host, spent running.", gt=0)] | None = None
+    max_output_bytes: Annotated[int, _said("Of outputs and reports together.", ge=0)] | None = None
+    wait: Annotated[bool, _said("Wait when there is no room, rather than get 429.")] = False
 
     def limits(self, usual: Limits) -> Limits:
         """Return the limits of this request: its own where it has some."""
@@ -123,13 +130,15 @@ class Inspecting(Reading, frozen=True, kw_only=True):
 class Advancing(Inspecting, frozen=True, kw_only=True):
     """The query of an advance: the input's number, with which it is taken once."""
 
-    number: Annotated[int, Meta(ge=1)] | None = None
+    number: Annotated[int, _said(ONCE, ge=1)] | None = None
 
 
 class Looking(Query, frozen=True, kw_only=True):
     """The query of a look at the statistics: how many machines are told one by one."""
 
-    busiest: Annotated[int, Meta(ge=0, le=MOST_MACHINES)] = 100
+    busiest: Annotated[
+        int, _said("How many machines are told one by one.", ge=0, le=MOST_MACHINES)
+    ] = 100
 
 
 class OutcomeBody(Struct, frozen=True, omit_defaults=True, kw_only=True):

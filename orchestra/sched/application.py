@@ -175,7 +175,8 @@ class Application:
 
         An input comes once its outcome is final. A consumer that notes, with what it makes of an
         outcome, the number of it, and begins after that the next time, misses none and sees none
-        twice. MachineClosed ends it when the application closes; KeyError: there is no such number.
+        twice. MachineClosed ends it when the application closes; KeyError: there is no such number;
+        InputConflict: inputs that it had not come to were forgotten (`keep_inputs`).
         """
         if not self.first_input - 1 <= after <= self.inputs:
             raise KeyError(after)

@@ -6,6 +6,8 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
+from orchestra.errors import InputConflict
+
 if TYPE_CHECKING:
     from orchestra.sched.input_log import InputLog, InputOutcome
     from orchestra.sched.keeper import Keeper
@@ -31,6 +33,9 @@ class Follower:
         if not self._found:
             last = await self._keeper.reached(self._last + 1)
             read = partial(self._log.outcomes, self._last + 1, last)
-            self._found.extend(await self._scheduler.in_thread(read))
+            try:
+                self._found.extend(await self._scheduler.in_thread(read))
+            except KeyError:
+                raise InputConflict(self._last + 1, last + 1, gone=True) from None
             self._last += len(self._found)
         return self._found.popleft()

@@ -86,18 +86,50 @@ async def test_where_it_cannot_begin_is_told(client, params, headers, status):
     assert response.json().keys() == {"error", "detail"}
 
 
-async def test_a_server_that_stops_ends_what_has_no_end(config, anyio_backend_name):
+@asynccontextmanager
+async def stoppable(config, backend):
+    """Serve, and yield a client and what stops the server."""
     stop = anyio.Event()
     with listening("127.0.0.1:0") as listener:
         async with anyio.create_task_group() as group:
-            server = partial(serve_applications, serve(anyio_backend_name))
+            server = partial(serve_applications, serve(backend))
             group.start_soon(server, config, listener, stop.wait)
             async with client_of(address_of(listener)) as client:
                 while (await ready(client)).status_code != 200:
                     await anyio.lowlevel.checkpoint()
-                await advance(client, b"mint bob 1")
-                with anyio.fail_after(GRACE_SECONDS / 2):
-                    async with tail(client) as log:
-                        assert (await log.one())["number"] == 1
-                        stop.set()
-                        assert await log.one() is None  # in order, not by a cut
+                yield client, stop
+
+
+async def test_a_server_that_stops_ends_what_has_no_end(config, anyio_backend_name):
+    async with stoppable(config, anyio_backend_name) as (client, stop):
+        await advance(client, b"mint bob 1")
+        with anyio.fail_after(GRACE_SECONDS / 2):
+            async with tail(client) as log:
+                assert (await log.one())["number"] == 1
+                stop.set()
+                assert await log.one() is None  # in order, not by a cut
+
+
+async def test_a_server_that_stops_tells_those_it_does_not_wait_for(
+    config, anyio_backend_name, monkeypatch
+):
+    monkeypatch.setattr("orchestra.http.server.GRACE_SECONDS", 0.1)
+    answers = []
+
+    async def ask(client, kind):
+        response = await client.post(f"{LEDGER}/{kind}", content=b"spin 1000000000000")
+        answers.append((response.status_code, response.headers["retry-after"]))
+
+    async with (
+        stoppable(config, anyio_backend_name) as (client, stop),
+        anyio.create_task_group() as group,
+    ):
+        for kind in ("advance", "inspect"):
+            group.start_soon(ask, client, kind)
+        while (await client.get(LEDGER)).json()["inspects"]["running"] < 1:
+            await anyio.lowlevel.checkpoint()
+        stop.set()
+    assert answers == [(503, "5")] * 2
+    async with stoppable(config, anyio_backend_name) as (client, stop):
+        assert (await client.get(LEDGER)).json()["inputs"] == 0  # it was undone
+        stop.set()

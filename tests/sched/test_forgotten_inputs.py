@@ -132,3 +132,14 @@ def test_the_last_input_is_never_forgotten_nor_too_many_at_once(tmp_path):
     log.forget(9999)
     assert (log.first, log.last, len(log.entries(1, 9999))) == (5100, 5100, 1)
     log.close()
+
+
+async def test_who_follows_too_slowly_is_told_what_was_missed(tmp_path):
+    async with (
+        open_fleet(2) as fleet,
+        fleet.application(tmp_path, ledger_config(), SETTINGS) as app,
+    ):
+        following = app.follow()
+        await filled(app)
+        with pytest.raises(InputConflict, match="1 was taken, and is no longer in the log"):
+            await anext(following)
