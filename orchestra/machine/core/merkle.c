@@ -12,7 +12,7 @@ struct merkle_node { // of 2**height pages, from page number << height on
     hash hash;
     merkle_node *left, *right; // NULL at height 0, and only there
 };
-_Static_assert(sizeof(merkle_node) == MERKLE_NODE_BYTES, "the pool knows how large they are");
+_Static_assert(sizeof(merkle_node) <= MERKLE_NODE_BYTES, "the pool has room for one");
 
 static hash hash_pair(const merkle *k, const hash *left, const hash *right) {
     hash pair[2] = {*left, *right};
