@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 MAGIC: Final = b"orchdlt\n"
-VERSION = 5
+VERSION = 6
 HEADER = struct.Struct("<8sIIQQQQQQIIII")
 CHECKSUM_BYTES = 4
 READ_PAGES = 256  # of a file at a time

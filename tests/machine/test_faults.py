@@ -160,8 +160,8 @@ def test_thousands_of_faults_in_many_threads_disturb_nobody(tmp_path):
         assert len(digests) == 1
 
 
-def test_a_fault_in_a_disk_request_repeats_the_request(tmp_path):
-    """DMA from a truncated drive: the store to QueueNotify is what is tried again."""
+def test_a_fault_in_a_disk_request_repeats_its_step(tmp_path):
+    """DMA from a truncated drive: the device's step is what is tried again."""
     drive = tmp_path / "drive"
     drive.write_bytes(os.urandom(20 * 4096))
     config = bare_config(
@@ -189,17 +189,17 @@ def test_a_fault_in_a_disk_request_repeats_the_request(tmp_path):
 
     whole = drive.read_bytes()
     with prepared() as machine:
-        machine.run(200)
+        machine.run(10_000)
         assert machine.read(0x8001_4000, 8 * 4096) == whole[: 8 * 4096]
         assert machine.read(0x8001_2002, 2) == b"\1\0"
         expected = machine.digest()
     with prepared() as machine:
         os.truncate(drive, 3 * 4096)
         with pytest.raises(BackingFault) as caught:
-            machine.run(200)
+            machine.run(10_000)
         assert (caught.value.path, caught.value.offset) == (drive, 3 * 4096)
         drive.write_bytes(whole)
-        machine.run(200)
+        machine.run(10_000)
         assert machine.digest() == expected
 
 

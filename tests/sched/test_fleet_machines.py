@@ -12,6 +12,8 @@ from orchestra.machine.request import Limits
 from orchestra.machine.stop import ReachedCycle, Yielded
 from orchestra.sched.fleet import open_fleet
 from tests.guests import ledger_config
+from tests.machine.core.harmful import code_on_every_page, stores_to_every_page
+from tests.machine.core.test_devices import endless
 
 pytestmark = pytest.mark.anyio
 
@@ -190,3 +192,22 @@ async def test_a_machine_that_is_closed_ends_what_it_does():
         await until(lambda: fleet.statistics().running)
     assert len(closed) == 1
     assert machine.closed
+
+
+@pytest.mark.parametrize(
+    "make", [endless, code_on_every_page, stores_to_every_page], ids=lambda make: make.__name__
+)
+async def test_a_guest_that_means_harm_is_cancelled_within_ten_milliseconds(make):
+    """Of this process's CPU, at the best of a few times: others may be at work here."""
+    took = []
+    for _ in range(5):
+        async with open_fleet(1) as fleet:
+            with make() as machine:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(fleet.run, machine)
+                    await anyio.sleep(0.03)
+                    began = time.process_time()
+                    group.cancel_scope.cancel()
+                took.append(time.process_time() - began)
+                assert machine.cycle > 0
+    assert min(took) < 0.010

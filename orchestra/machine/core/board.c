@@ -101,9 +101,10 @@ code_page *code_shared(board *b, const uint8_t *host) {
     spin_lock(&b->code_lock);
     code_page **head = bucket(b, host), *page = *head;
     while (page && page->host != host) page = page->next;
-    if (!page && (page = code_new(b, host))) {
+    if (!page && b->code_count < SHARED_CODE_PAGES && (page = code_new(b, host))) {
         page->next = *head;
         *head = page;
+        b->code_count++;
     }
     spin_unlock(&b->code_lock);
     return page;
@@ -114,12 +115,14 @@ void code_donate(board *b, code_page *page) {
     spin_lock(&b->code_lock);
     code_page **head = bucket(b, page->host), *other = *head;
     while (other && other->host != page->host) other = other->next;
-    if (!other) {
+    bool taken = !other && b->code_count < SHARED_CODE_PAGES;
+    if (taken) {
         page->next = *head;
         *head = page;
+        b->code_count++;
     }
     spin_unlock(&b->code_lock);
-    if (other) code_free(b, page);
+    if (!taken) code_free(b, page);
 }
 
 void code_purge(board *b, void *const *pages, unsigned count) {
@@ -130,6 +133,7 @@ void code_purge(board *b, void *const *pages, unsigned count) {
         if (*link) {
             code_page *page = *link;
             *link = page->next;
+            b->code_count--;
             code_free(b, page);
         }
     }

@@ -38,22 +38,23 @@ bool bus_store(machine *m, uint64_t address, unsigned size, uint64_t value) {
 }
 
 // Guest memory for a device (guest) or the content behind one (not guest): the range must hold all of it.
-static bool inside(const machine *m, uint64_t address, uint64_t length, bool guest, unsigned rights) {
+bool dma_inside(const machine *m, uint64_t address, uint64_t length, bool guest, unsigned rights) {
     const memory_range *r = board_range(m->home, address);
     if (!r || (guest && (r->flags & (RANGE_GUEST | rights)) != (RANGE_GUEST | rights))) return false;
     return length <= r->length - (address - r->start);
 }
 
-static uint64_t in_page(uint64_t address, uint64_t length) {
+// As much of it as there is in one page.
+uint32_t dma_part(uint64_t address, uint64_t length) {
     uint64_t left = PAGE_BYTES - (address & 4095);
-    return length < left ? length : left;
+    return (uint32_t)(length < left ? length : left);
 }
 
 bool dma_read(machine *m, uint64_t address, void *data, uint64_t length, bool guest) {
-    if (!inside(m, address, length, guest, RANGE_READ)) return false;
+    if (!dma_inside(m, address, length, guest, RANGE_READ)) return false;
     uint8_t *to = data;
     while (length) {
-        uint64_t part = in_page(address, length);
+        uint64_t part = dma_part(address, length);
         memcpy(to, memory_peek(m, address >> PAGE_SHIFT) + (address & 4095), part);
         address += part, to += part, length -= part;
     }
@@ -61,10 +62,10 @@ bool dma_read(machine *m, uint64_t address, void *data, uint64_t length, bool gu
 }
 
 bool dma_write(machine *m, uint64_t address, const void *data, uint64_t length, bool guest) {
-    if (!inside(m, address, length, guest, RANGE_WRITE)) return false;
+    if (!dma_inside(m, address, length, guest, RANGE_WRITE)) return false;
     const uint8_t *from = data;
     while (length) {
-        uint64_t part = in_page(address, length);
+        uint64_t part = dma_part(address, length);
         bool leave = false;
         uint8_t *host = mmu_own(m, address >> PAGE_SHIFT, &leave);
         if (!host) return false;
@@ -74,32 +75,23 @@ bool dma_write(machine *m, uint64_t address, const void *data, uint64_t length, 
     return true;
 }
 
-// What cannot be read or written there faults now, before a device has begun.
-void dma_touch(machine *m, uint64_t address, uint64_t length, bool guest, bool write) {
-    if (!inside(m, address, length, guest, write ? RANGE_WRITE : RANGE_READ)) return;
-    while (length) {
-        uint64_t part = in_page(address, length);
+// What guest memory cannot be written there faults now, before anything is.
+void dma_touch(machine *m, uint64_t address, uint64_t length) {
+    if (!dma_inside(m, address, length, true, RANGE_WRITE)) return;
+    for (uint64_t part; length; address += part, length -= part) {
         bool leave = false;
-        uint8_t *host =
-            write ? mmu_own(m, address >> PAGE_SHIFT, &leave) : memory_peek(m, address >> PAGE_SHIFT);
+        uint8_t *host = mmu_own(m, address >> PAGE_SHIFT, &leave);
         if (!host) return;
         volatile uint8_t *byte = host + (address & 4095);
-        if (write)
-            *byte = *byte;
-        else
-            (void)*byte;
-        address += part, length -= part;
+        *byte = *byte;
+        part = dma_part(address, length);
     }
 }
 
-bool dma_copy(machine *m, uint64_t target, uint64_t source, uint64_t length, bool guest_target,
+// The source is in one page.
+bool dma_copy(machine *m, uint64_t target, uint64_t source, uint32_t length, bool guest_target,
               bool guest_source) {
-    if (!inside(m, source, length, guest_source, RANGE_READ)) return false;
-    while (length) {
-        uint64_t part = in_page(source, length);
-        const uint8_t *from = memory_peek(m, source >> PAGE_SHIFT) + (source & 4095);
-        if (!dma_write(m, target, from, part, guest_target)) return false;
-        source += part, target += part, length -= part;
-    }
-    return true;
+    if (!dma_inside(m, source, length, guest_source, RANGE_READ)) return false;
+    const uint8_t *from = memory_peek(m, source >> PAGE_SHIFT) + (source & 4095);
+    return dma_write(m, target, from, length, guest_target);
 }

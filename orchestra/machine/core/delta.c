@@ -3,7 +3,7 @@
 #include "machine.h"
 
 static const char MAGIC[8] = {'o', 'r', 'c', 'h', 'd', 'l', 't', '\n'};
-enum { VERSION = 5 };
+enum { VERSION = 6 };
 
 _Static_assert(sizeof(delta_header) == 80, "the header is as it is in files");
 

@@ -111,7 +111,7 @@ static int change_modes(machine *m, int did, uint64_t pc) {
         m->s.minstret_offset--;
         trap_enter(m, (uint64_t)m->cause, m->value);
     }
-    if (m->stop || m->budget <= 0 || interrupts_enabled(m)) return LEAVE_NOW;
+    if (m->stop || m->budget <= 0 || machine_tires(m) || interrupts_enabled(m)) return LEAVE_NOW;
     m->attention = false;
     m->fetch = tlb_fetch(m);
     m->bank = mmu_bank(m);

@@ -57,6 +57,9 @@ const char *state_flaw(const state *s) {
             uint16_t size = s->virtio[slot].queues[queue].size;
             if (size > 256 || (size & (size - 1))) return "virtio queue size";
         }
+    const virtio_work *w = &s->work;
+    if (w->phase > WORK_DONE || w->slot >= VIRTIO_SLOTS || w->queue >= VIRTIO_QUEUES) return "virtio work";
+    if (w->phase && !s->virtio[w->slot].queues[w->queue].size) return "virtio work";
     return NULL;
 }
 

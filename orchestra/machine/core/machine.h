@@ -52,6 +52,17 @@ typedef struct {
     virtqueue queues[VIRTIO_QUEUES];
 } virtio_state;
 
+typedef struct {                                // what a virtio device is doing, while the hart stands still
+    uint64_t until;                             // cycle: when its last step is over
+    uint64_t table, address;                    // of descriptors; of what is left of the segment at hand
+    uint64_t position;                          // block: in the drive, bytes
+    uint32_t table_length, left, type, written; // descriptors; bytes; block: the request's; bytes
+    uint16_t available;                         // the driver's index, at the notification
+    uint16_t head, next, flags;                 // of the chain; of the descriptor at hand
+    uint16_t count, reserved;                   // descriptors met, this one included
+    uint8_t phase, slot, queue, status;         // all zeros: no device is busy
+} virtio_work;
+
 typedef struct {
     uint64_t x[33]; // x[32] takes the writes to x0; it is 0 whenever the machine stands
     uint64_t f[32]; // NaN-boxed
@@ -78,12 +89,14 @@ typedef struct {
     uint8_t uart_reserved[2];
     uint8_t uart_fifo[UART_FIFO];
     uint64_t stimecmp;
-    uint64_t reserved[94];
+    virtio_work work;
+    uint64_t reserved[86];
     virtio_state virtio[VIRTIO_SLOTS];
     uint8_t padding[640];
 } state;
 
-_Static_assert(sizeof(virtqueue) == 32 && sizeof(virtio_state) == 104, "virtio state layout");
+_Static_assert(sizeof(virtqueue) == 32 && sizeof(virtio_state) == 104 && sizeof(virtio_work) == 64,
+               "virtio state layout");
 _Static_assert(offsetof(state, f) == 264 && offsetof(state, pc) == 520 && offsetof(state, mstatus) == 560,
                "registers stay where snapshots have them");
 _Static_assert(offsetof(state, virtio) == 1792 && sizeof(state) == PAGE_BYTES, "the state fills one page");
@@ -308,6 +321,7 @@ typedef struct {
 } virtio_config;
 
 enum { CODE_BUCKETS = 4096, OP_COUNT_AT_MOST = 1024 };
+enum { SHARED_CODE_PAGES = 8192, OWN_CODE_PAGES = 4096 }; // decoded at a time, 48 KiB each
 
 // what a board may have beyond RV64GC; the order of the bits is nobody's business but this list's
 #define EXTENSIONS(X)                                                                                        \
@@ -348,6 +362,7 @@ struct board {
     code_page *code[CODE_BUCKETS];
     const decoder *decoder; // its owner keeps it as long as any board
     codecache *cache;       // likewise; NULL: nothing is translated
+    uint32_t code_count;    // pages in `code`
     bool translating;       // a machine of this board has used the cache
 };
 
@@ -409,7 +424,7 @@ void decode_block(const board *b, code_page *page, unsigned slot);
 code_page *code_new(const board *b, const uint8_t *host);
 void code_free(const board *b, code_page *page);
 void code_invalidate(const board *b, code_page *page, unsigned offset, unsigned length);
-code_page *code_shared(board *b, const uint8_t *host);
+code_page *code_shared(board *b, const uint8_t *host); // NULL: there are many already, or out of memory
 void code_donate(board *b, code_page *page);
 void code_purge(board *b, void *const *pages, unsigned count);
 
@@ -458,7 +473,8 @@ typedef struct {
     care_entry *cares;
     uint32_t care_count, care_capacity;
     code_page *graveyard;
-    uint64_t leaf; // of the last translation: the page table entry, or one that permits everything
+    uint32_t code_count; // pages of decoded code of the machine's own
+    uint64_t leaf;       // of the last translation: the page table entry, or one that permits everything
     operation scratch[4];
     address_space *current; // of S and U
     uint64_t entered;       // counts
@@ -643,10 +659,12 @@ void host_unspill(machine *m, const uint64_t *registers);
 
 bool bus_load(machine *m, uint64_t address, unsigned size, uint64_t *value); // devices only
 bool bus_store(machine *m, uint64_t address, unsigned size, uint64_t value);
+bool dma_inside(const machine *m, uint64_t address, uint64_t length, bool guest, unsigned rights);
 bool dma_read(machine *m, uint64_t address, void *data, uint64_t length, bool guest);
 bool dma_write(machine *m, uint64_t address, const void *data, uint64_t length, bool guest);
-void dma_touch(machine *m, uint64_t address, uint64_t length, bool guest, bool write);
-bool dma_copy(machine *m, uint64_t target, uint64_t source, uint64_t length, bool guest_target,
+void dma_touch(machine *m, uint64_t address, uint64_t length);
+uint32_t dma_part(uint64_t address, uint64_t length);
+bool dma_copy(machine *m, uint64_t target, uint64_t source, uint32_t length, bool guest_target,
               bool guest_source);
 
 // csr.c, trap.c
@@ -741,13 +759,15 @@ bool virtio_store(machine *m, uint64_t offset, unsigned size, uint64_t value);
 void virtio_reset(machine *m, unsigned slot);
 void console_put(machine *m, uint8_t byte);
 
-typedef struct {
-    uint64_t address;
-    uint32_t length, writable;
-} virtio_segment;
-enum { VIRTIO_SEGMENTS = 256 };
-uint32_t virtio_block_request(machine *m, unsigned slot, const virtio_segment *segments, unsigned count);
-uint32_t virtio_random_request(machine *m, unsigned slot, const virtio_segment *segments, unsigned count);
+enum { WORK_NONE, WORK_TAKE, WORK_FETCH, WORK_PART, WORK_END, WORK_DONE };
+enum { DESCRIPTOR_NEXT = 1, DESCRIPTOR_WRITE = 2, DESCRIPTOR_INDIRECT = 4 };
+#define VIRTIO_MALFORMED UINT32_MAX // a part of this length is no part
+void virtio_begin(machine *m, unsigned slot, unsigned queue);
+void virtio_serve(machine *m, uint64_t until);
+void virtio_interrupt(machine *m, unsigned slot, uint32_t bits);
+void virtio_broken(machine *m, unsigned slot);
+uint32_t virtio_block_part(machine *m, virtio_work *w);
+uint32_t virtio_random_part(machine *m, virtio_work *w);
 uint64_t virtio_block_config(const machine *m, unsigned slot, uint64_t offset);
 
 enum { UART_SOURCE = 20 }; // PLIC sources: virtio slot k has k + 1
@@ -794,11 +814,15 @@ struct machine {
     uint32_t stop;         // set by devices
     uint32_t warmth;       // a block is translated when it has been entered so often; 0: not at all
     uint32_t generation;   // of the code cache, as last seen
+    int32_t patience;      // slow operations until the run loop is to look at the stop flag
     fast_modes host_modes; // of the host's floating-point unit, outside the run
     bool running;
     bool in_cache;  // one of the code cache's users
     bool attention; // leave the block: interrupts, mode or translation may have changed
 };
+
+// What may take a thousand times as long as a cycle counts; true: the run loop is to have a look.
+static inline bool machine_tires(machine *m) { return unlikely(--m->patience <= 0); }
 
 uint64_t cycle_now(const machine *m);
 void interpret(machine *m);
@@ -806,6 +830,7 @@ void run_begins(machine *m); // and ends: the host's floating-point unit is the 
 void run_ends(machine *m);
 int run_until(machine *m, uint64_t until);
 bool run_skips_idle(machine *m, uint64_t until);
+void run_passes_time(machine *m, uint64_t to);
 typedef enum { GO_NEXT, GO_LEAVE, GO_TRAP, GO_ILLEGAL } outcome; // LEAVE: s.pc is set
 outcome system_operation(machine *m, const operation *d, unsigned opcode, uint64_t pc);
 

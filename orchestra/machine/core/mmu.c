@@ -10,6 +10,7 @@
 enum { PTE_V = 1, PTE_R = 2, PTE_W = 4, PTE_X = 8, PTE_U = 16, PTE_A = 64, PTE_D = 128 };
 // stores to a page in a row after which nobody seems to use it as code, or as table (of pages), any more
 enum { CARE_WRITES = 64, TABLE_WRITES = 512 };
+enum { DECODED_PATIENCE = 16 }; // a new page of 48 KiB is as slow as so many other slow operations
 static const uint64_t NONE = ~0ull;
 
 static uint64_t canonical(uint64_t address) { return (uint64_t)((int64_t)(address << 25) >> 25); }
@@ -53,6 +54,7 @@ static void bury(engine *e, care_entry *c) { // the interpreter may still stand 
     if (c->code && (c->care & CARE_CODE)) {
         c->code->next = e->graveyard;
         e->graveyard = c->code;
+        e->code_count--;
     }
     c->code = NULL;
     c->care &= (uint8_t) ~(CARE_CODE | CARE_SHARED_CODE);
@@ -72,6 +74,7 @@ void mmu_flush_writes(machine *m) {
         if (!c->used || !(c->care & CARE_CODE)) continue;
         if (memory_writable(m, c->page) || memory_in_place(m, c->page)) continue;
         code_donate(m->home, c->code);
+        e->code_count--;
         c->code = NULL;
         c->care &= (uint8_t)~CARE_CODE;
     }
@@ -338,6 +341,7 @@ static bool crosses(uint64_t address, unsigned size) { return (address & 4095) +
 bool mmu_load(machine *m, uint64_t address, unsigned size, uint64_t *value) {
     uint64_t physical;
     *value = 0;
+    if (machine_tires(m)) m->attention = true;
     if (crosses(address, size)) {
         for (unsigned i = 0; i < size; i++) {
             uint64_t byte;
@@ -438,6 +442,7 @@ static int store_across(machine *m, uint64_t address, uint64_t physical, unsigne
 int mmu_store(machine *m, uint64_t address, unsigned size, uint64_t value) {
     uint64_t physical;
     uint8_t *plain = NULL;
+    if (machine_tires(m)) m->attention = true;
     if (!translate(m, address, ACCESS_STORE, data_privilege(m), false, &physical)) return STORE_TRAP;
     if (crosses(address, size)) return store_across(m, address, physical, size, value);
     if (!guest_memory(m, physical, RANGE_WRITE)) {
@@ -481,6 +486,7 @@ bool mmu_amo_load(machine *m, uint64_t address, unsigned size, uint64_t *value) 
 bool mmu_reserve(machine *m, uint64_t address, unsigned size, uint64_t *value) {
     uint64_t physical;
     *value = 0;
+    if (machine_tires(m)) m->attention = true;
     if (!atomic_place(m, address, size, ACCESS_LOAD, &physical)) return false;
     memcpy(value, host_of(m, physical >> PAGE_SHIFT) + (physical & 4095), size);
     m->s.reservation = physical;
@@ -522,6 +528,31 @@ static uint8_t *fetch_host(machine *m, uint64_t pc, uint64_t *page) {
     return host_of(m, *page);
 }
 
+// The pages of its own are as many as they may be: begin anew.
+static void forget_own_code(machine *m) {
+    engine *e = m->engine;
+    mmu_flush(m);
+    for (uint32_t i = 0; i < e->care_capacity; i++)
+        if (e->cares[i].used) bury(e, &e->cares[i]);
+    m->patience = 0; // they are free when the run loop was there
+}
+
+static code_page *decoded(machine *m, care_entry *c, uint8_t *host) {
+    engine *e = m->engine;
+    bool changes = memory_writable(m, c->page) || memory_in_place(m, c->page);
+    if (!changes && (c->code = code_shared(m->home, host))) {
+        c->care |= CARE_SHARED_CODE;
+        return c->code;
+    }
+    if (e->code_count >= OWN_CODE_PAGES) forget_own_code(m);
+    if (!(c->code = code_new(m->home, host))) return NULL;
+    m->patience -= DECODED_PATIENCE;
+    c->care |= CARE_CODE;
+    e->code_count++;
+    forget_page_mappings(e, c->page, false);
+    return c->code;
+}
+
 operation *mmu_fetch(machine *m, uint64_t pc) {
     engine *e = m->engine;
     uint64_t page;
@@ -529,12 +560,7 @@ operation *mmu_fetch(machine *m, uint64_t pc) {
     if (!host) return NULL;
     care_entry *c = care_make(e, page);
     if (!c) goto out_of_memory;
-    if (!c->code) {
-        bool mine = memory_writable(m, page) || memory_in_place(m, page);
-        if (!(c->code = mine ? code_new(m->home, host) : code_shared(m->home, host))) goto out_of_memory;
-        c->care |= mine ? CARE_CODE : CARE_SHARED_CODE;
-        if (mine) forget_page_mappings(e, page, false);
-    }
+    if (!c->code && !decoded(m, c, host)) goto out_of_memory;
     c->writes = 0;
     if (c->code->hot) hot_renew(m->home->cache, c->code);
     tlb_fetch_fill(m, pc, c->code->operations);

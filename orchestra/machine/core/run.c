@@ -8,7 +8,7 @@
 #include "machine.h"
 #include "integer.h"
 
-enum { CHUNK_CYCLES = 1 << 16 }; // the stop flag is looked at this often
+enum { CHUNK_CYCLES = 1 << 16, PATIENCE = 256 }; // the stop flag is looked at this often
 
 // The clock before the operation under way.
 uint64_t cycle_now(const machine *m) {
@@ -494,6 +494,7 @@ undecoded : { // charges for itself once it is decoded
     m->budget = budget;
     m->at = NULL;
     m->s.pc = pc;
+    if (machine_tires(m)) goto leave_at_pc;
     unsigned slot = (pc & 4095) / 2;
     code_page *page = (code_page *)((char *)(d - slot) - offsetof(code_page, operations));
     decode_block(m->home, page, slot);
@@ -545,7 +546,7 @@ step : { // one instruction, outside its block
     uint64_t pc = PC;
     m->s.pc = pc;
     m->at = NULL;
-    if (budget == 0) goto leave_at_pc;
+    if (budget == 0 || machine_tires(m)) goto leave_at_pc;
     if (!mmu_fetch_raw(m, pc, &raw)) goto fetch_trap;
     decode_operation(m->home, raw, pc & 4095, true, &e->scratch[0]);
     e->scratch[0].n = 1;
@@ -562,6 +563,7 @@ fetch_target : {
     if (budget == 0) goto leave_at_pc;
     const operation *found = mmu_fetch(m, target);
     if (!found) goto fetch_trap;
+    if (machine_tires(m)) goto leave_at_pc; // it is found again
     if (translating) {
         unsigned slot = (target & 4095) / 2;
         hot_mark(m->home, (code_page *)((char *)(found - slot) - offsetof(code_page, operations)), slot);
@@ -638,6 +640,12 @@ void machine_unwind(machine *m, const uint64_t *registers) {
 
 static bool wakes(const machine *m) { return interrupts_pending(m) & m->s.mie; }
 
+// Until then no instruction is done.
+void run_passes_time(machine *m, uint64_t to) {
+    m->s.minstret_offset -= to - m->s.cycle;
+    m->s.cycle = to;
+}
+
 // Idle: go to the next timer event, at most to `until`; false when there is nothing to wait for.
 bool run_skips_idle(machine *m, uint64_t until) {
     state *s = &m->s;
@@ -647,9 +655,7 @@ bool run_skips_idle(machine *m, uint64_t until) {
     }
     uint64_t timer = clint_timer_cycle(m, s->mie);
     if (timer == ~0ull) return false;
-    uint64_t target = timer < until ? timer : until;
-    s->minstret_offset -= target - s->cycle;
-    s->cycle = target;
+    run_passes_time(m, timer < until ? timer : until);
     return true;
 }
 
@@ -666,6 +672,10 @@ int run_until(machine *m, uint64_t until) {
         }
         if (s->cycle >= until) return STOP_CYCLE;
         if (__atomic_exchange_n(&m->stop_flag, 0, __ATOMIC_ACQUIRE)) return STOP_INTERRUPTED;
+        if (s->work.phase) {
+            virtio_serve(m, until);
+            continue;
+        }
         trap_interrupt(m);
         if (s->waiting) {
             if (!run_skips_idle(m, until)) return STOP_IDLE;
@@ -677,6 +687,7 @@ int run_until(machine *m, uint64_t until) {
         m->limit = limit;
         m->budget = (int64_t)(limit - s->cycle);
         if (m->warmth && !m->trace) codecache_look(m);
+        m->patience = PATIENCE;
         interpret(m);
         s->cycle = limit - (uint64_t)m->budget;
     }

@@ -45,6 +45,13 @@ void machine_trace(trace_call *call) {
         m->limit = m->s.cycle;
         m->budget = 0;
         bool stands = m->s.halted || m->s.yielded || m->stop;
+        if (!stands && m->s.work.phase) {
+            if (__atomic_exchange_n(&m->stop_flag, 0, __ATOMIC_ACQUIRE))
+                call->stop = STOP_INTERRUPTED;
+            else
+                virtio_serve(m, call->until);
+            continue;
+        }
         if (!stands && m->s.waiting) {
             if (!run_skips_idle(m, call->until)) call->stop = STOP_IDLE;
             if (m->s.waiting) continue;

@@ -1,5 +1,6 @@
 """Drivers that mean harm, or none: only the guest itself suffers, and every run is the same."""
 
+import os
 import random
 import struct
 import threading
@@ -7,13 +8,22 @@ import time
 
 import pytest
 
-from orchestra.machine import Drive, Halted, Idle, Interrupted, Machine, MachineConfig, Ram
+from orchestra.errors import BackingFault
+from orchestra.machine import (
+    Drive,
+    Halted,
+    Idle,
+    Interrupted,
+    Machine,
+    MachineConfig,
+    Ram,
+    ReachedCycle,
+)
 from tests.assembler import RAM, Code
-from tests.machine.core.small import ENGINES, halt, until_halt
+from tests.machine.core.small import ENGINES, PAGE, halt, in_every_way, until_halt
 
 DISK, RNG = 0x4001_0000, 0x4001_1000  # disks come first
 RAM_LENGTH, DISK_LENGTH = 16 << 20, 1 << 20
-REQUEST_BYTES = 8 << 20  # the most in one request: it cannot be stopped in the middle
 TABLE, AVAILABLE, USED, HEADER, STATUS, DATA = (RAM + 0x1_0000 * part for part in range(1, 7))
 RECORDS = RAM + (8 << 20)
 READ, WRITE = 0, 1
@@ -21,9 +31,9 @@ NEXT, WRITABLE, INDIRECT = 1, 2, 4
 NEEDS_RESET = 64
 
 
-def machine_with(code, parts):
+def machine_with(code, parts, image=None):
     """A machine with a disk and entropy."""
-    drives = (Drive("disk", length=DISK_LENGTH),)
+    drives = (Drive("disk", path=image, length=DISK_LENGTH),)
     machine = Machine.create(MachineConfig(ram=Ram(length=RAM_LENGTH), drives=drives))
     for address, data in {RAM: code, **parts}.items():
         machine.write(address, data)
@@ -97,7 +107,8 @@ def test_a_disk_is_written_and_read():
         descriptors((DATA, 15, INDIRECT, 0)),
         descriptors((TABLE + 16, 32, INDIRECT, 0), (DATA, 16, INDIRECT, 0)),
         descriptors((1 << 63, 1 << 20, INDIRECT, 0)),
-        descriptors((DATA, REQUEST_BYTES + 1, WRITABLE, 0)),
+        descriptors((TABLE, 16, INDIRECT, 0)),  # a table in itself
+        descriptors((DATA, RAM_LENGTH, WRITABLE, 0)),  # past the end of memory
         descriptors(*((DATA, (1 << 32) - 1, NEXT | WRITABLE, n + 1) for n in range(255))),
     ],
 )
@@ -108,12 +119,14 @@ def test_a_malformed_chain_breaks_the_device_and_no_more(slot, table):
         assert used(machine) == 0
 
 
+def endless():
+    """A program whose one store asks for 512 GiB of entropy."""
+    table = descriptors((DATA, 8 << 20, WRITABLE, 0))
+    return machine_with(driver(RNG), {TABLE: table, AVAILABLE: available(0, count=0xFFFF)})
+
+
 def test_a_driver_cannot_keep_a_machine_from_being_interrupted():
-    """One store asks for 512 GiB; what is done by then stays done, and the rest can go on."""
-    table = descriptors((DATA, REQUEST_BYTES, WRITABLE, 0))
-    with machine_with(
-        driver(RNG), {TABLE: table, AVAILABLE: available(0, count=0xFFFF)}
-    ) as machine:
+    with endless() as machine:
         timer = threading.Timer(0.05, machine.interrupt)
         timer.start()
         began = time.monotonic()
@@ -121,34 +134,102 @@ def test_a_driver_cannot_keep_a_machine_from_being_interrupted():
         assert time.monotonic() - began < 5  # 10 ms where nobody else works
         timer.join()
         assert isinstance(stop, Interrupted)
-        done, cycle = used(machine), machine.cycle
-        assert 0 < done < 0xFFFF
+        cycle, digest = machine.cycle, machine.digest()
         machine.interrupt()
         assert machine.run() == Interrupted(cycle)
-        assert used(machine) == done
+        assert machine.digest() == digest
 
 
-def test_an_interrupted_driver_ends_in_the_same_state():
-    table = descriptors((DATA, 1 << 20, WRITABLE, 0))
-    parts = {TABLE: table, AVAILABLE: available(0, count=40)}
-    expected = until_halt(machine_with(driver(RNG), parts)).digest()
+def test_what_a_device_does_takes_cycles():
+    """So a run ends where it is to, and no slice is longer for it than for other guests."""
+    with endless() as machine:
+        machine.run(100)
+        for until in (1_000_000, 1_000_001, 3_000_000):
+            began = time.process_time()
+            assert machine.run(until) == ReachedCycle(until)
+            assert time.process_time() - began < 1  # a few ms where nobody else works
+        assert 2 <= used(machine) <= 3  # 8 bytes are a cycle's
+        assert machine.registers["minstret"] < 100
+
+
+def a_bit_of_everything():
+    """Requests by chains of each kind; the last one writes over itself, which breaks the device."""
+    indirect = TABLE + 0x1000
+    table = (
+        disk_request(0, DATA + 100, 9000)
+        + disk_request(3, DATA + 0x4001, 5000, WRITABLE)
+        + disk_request(6, TABLE + 6 * 16, 48, WRITABLE)
+        + descriptors((indirect, 48, INDIRECT, 0))
+        + disk_request(10, DATA + 0x8000, 20, WRITABLE)
+    )
+    parts = {
+        TABLE: table,
+        indirect: disk_request(0, DATA + 0xA000, 4096, WRITABLE)[:-16]
+        + descriptors((STATUS + 20, 1, WRITABLE, 0)),
+        AVAILABLE: available(0, 3, 9, 10, 6),
+        STATUS: b"\xff" * 32,
+        DATA: bytes(range(256)) * 48,
+    }
+    kinds = {0: (WRITE, 1), 3: (READ, 2), 6: (READ, 0), 10: (8, 0)}
+    for first, (kind, sector) in kinds.items():
+        parts[HEADER + 16 * first] = header(kind, sector)
+    return machine_with(driver(), parts)
+
+
+def entropy_across_pages():
+    table = descriptors((DATA + 4001, 9001, WRITABLE | NEXT, 1), (DATA + 0x8000, 7, WRITABLE, 0))
+    return machine_with(driver(RNG), {TABLE: table, AVAILABLE: available(0, count=2)})
+
+
+@pytest.mark.parametrize("make", [a_bit_of_everything, entropy_across_pages])
+def test_a_device_at_work_can_be_cut_anywhere(make, tmp_path):
+    ended = in_every_way(make, steps=(1, 97, 4099))
+    assert used(ended) == (4 if make is a_bit_of_everything else 2)
+    expected, cycle = ended.digest(), ended.cycle
+    for number, part in enumerate(range(5, 100, 10)):
+        folder = tmp_path / str(number)
+        with make() as machine:
+            machine.run(cycle * part // 100)
+            machine.snapshot(folder)
+        with Machine.open(folder) as machine:
+            assert until_halt(machine).digest() == expected, part
+
+
+def test_a_request_does_what_the_specification_says():
+    with until_halt(a_bit_of_everything()) as machine:
+        data = bytes(range(256)) * 48
+        status = {0: 0, 3: 0, 10: 0, 20: 1}  # the last asks to be written from where it may write
+        assert machine.read(STATUS, 32) == bytes(status.get(at, 0xFF) for at in range(32))
+        assert machine.read(DATA + 0x4001, 5000) == data[100 + 512 : 100 + 512 + 5000]
+        assert machine.read(DATA + 0x8000, 20) == b"orchestra-0".ljust(20, b"\0")
+
+
+def test_a_device_whose_drive_cannot_be_read_goes_on_where_it_was(tmp_path):
+    """Each page of the drive faults when its turn comes, and again, and then is there."""
+    image, content = tmp_path / "disk.img", random.Random(7).randbytes(DISK_LENGTH)
+    image.write_bytes(content)
+    length = 40_000
+    parts = {
+        TABLE: disk_request(0, DATA + 77, length, WRITABLE),
+        AVAILABLE: available(0),
+        HEADER: header(READ, 3),
+    }
+    with until_halt(machine_with(driver(), parts, image)) as machine:
+        expected = machine.digest()
     for engine in ENGINES:
-        with machine_with(driver(RNG), parts) as machine:
+        with machine_with(driver(), parts, image) as machine:
             machine.engine = engine
-            ended = threading.Event()
-
-            def nag(machine=machine, ended=ended):
-                while not ended.wait(0.001):
-                    machine.interrupt()
-
-            thread = threading.Thread(target=nag)
-            thread.start()
-            try:
-                while not isinstance(machine.run(), Halted):
-                    pass
-            finally:
-                ended.set()
-                thread.join()
+            stands = set()
+            for page in range(1, 10):
+                os.truncate(image, page * PAGE)
+                for _ in range(2):
+                    with pytest.raises(BackingFault):
+                        machine.run(max_cycles=200_000)
+                    stands.add(machine.cycle)
+                image.write_bytes(content)
+            assert len(stands) == 9
+            until_halt(machine)
+            assert machine.read(DATA + 77, length) == content[1536 : 1536 + length]
             assert machine.digest() == expected
 
 

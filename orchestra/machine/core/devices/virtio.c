@@ -1,4 +1,4 @@
-/* virtio.c: the virtio-mmio transport and its split queues (Virtual I/O Device 1.2, sections 2.7 and 4.2). */
+/* virtio.c: the virtio-mmio transport (Virtual I/O Device 1.2, section 4.2). */
 #include "../machine.h"
 
 enum {
@@ -25,19 +25,11 @@ enum {
     CONFIG = 0x100
 };
 enum { STATUS_DRIVER_OK = 4, STATUS_NEEDS_RESET = 64 };
-enum { DESCRIPTOR_NEXT = 1, DESCRIPTOR_WRITE = 2, DESCRIPTOR_INDIRECT = 4 };
 enum { QUEUE_MAXIMUM = 256 };
-enum { REQUEST_BYTES = 8 << 20 }; // of one request: it cannot be stopped in the middle
 #define FEATURE_VERSION_1 (1ull << 32)
 #define FEATURE_INDIRECT  (1ull << 28)
 #define FEATURE_READ_ONLY (1ull << 5)
 #define FEATURE_FLUSH     (1ull << 9)
-
-typedef struct {
-    uint64_t address;
-    uint32_t length;
-    uint16_t flags, next;
-} descriptor;
 
 static uint64_t features(const machine *m, unsigned slot) {
     const virtio_config *c = &m->home->virtio[slot];
@@ -61,98 +53,20 @@ void virtio_reset(machine *m, unsigned slot) {
     plic_set(m, slot + 1, false);
 }
 
-static void interrupt(machine *m, unsigned slot, uint32_t bits) {
+void virtio_interrupt(machine *m, unsigned slot, uint32_t bits) {
     m->s.virtio[slot].interrupt_status |= bits;
     plic_set(m, slot + 1, true);
 }
 
-static void broken(machine *m, unsigned slot) { // the driver broke the protocol
+void virtio_broken(machine *m, unsigned slot) { // the driver broke the protocol
     m->s.virtio[slot].status |= STATUS_NEEDS_RESET;
-    interrupt(m, slot, 2);
+    virtio_interrupt(m, slot, 2);
 }
 
-static bool give_up(machine *m) {
-    m->cause = CAUSE_NONE;
-    return false;
-}
-
-static bool fetch_descriptor(machine *m, uint64_t table, uint32_t count, uint32_t index, descriptor *d) {
-    return index < count && dma_read(m, table + 16ull * index, d, sizeof *d, true);
-}
-
-// The chain that starts at `head` as segments; 0: it is malformed, or longer than a device has to bear.
-static unsigned chain(machine *m, const virtqueue *q, uint32_t head, virtio_segment *segments) {
-    uint64_t table = q->descriptors;
-    uint32_t count = q->size, index = head;
-    uint64_t bytes = 0;
-    unsigned length = 0;
-    descriptor d;
-    if (!fetch_descriptor(m, table, count, index, &d)) return 0;
-    if (d.flags & DESCRIPTOR_INDIRECT) {
-        if (d.length % 16 || !d.length) return 0;
-        table = d.address, count = d.length / 16, index = 0;
-        if (!fetch_descriptor(m, table, count, index, &d)) return 0;
-    }
-    for (;;) {
-        if (length == VIRTIO_SEGMENTS || (d.flags & DESCRIPTOR_INDIRECT)) return 0;
-        if ((bytes += d.length) > REQUEST_BYTES) return 0;
-        segments[length++] = (virtio_segment){d.address, d.length, d.flags & DESCRIPTOR_WRITE};
-        if (!(d.flags & DESCRIPTOR_NEXT)) return length;
-        if (!fetch_descriptor(m, table, count, d.next, &d)) return 0;
-    }
-}
-
-// A request may write over its own descriptors: so all that may fault does so before it begins, and it can be
-// made again.
-static void touch(machine *m, const virtio_segment *segments, unsigned count, uint64_t element,
-                  uint64_t index) {
-    for (unsigned i = 0; i < count; i++)
-        dma_touch(m, segments[i].address, segments[i].length, true, segments[i].writable);
-    dma_touch(m, element, 8, true, true);
-    dma_touch(m, index, 2, true, true);
-}
-
-// False: the host interrupted it, or has no memory for it. Requests that are done stay done, and the store is
-// made again, which serves the others.
-static bool notify(machine *m, unsigned slot, unsigned index) {
-    virtio_state *v = &m->s.virtio[slot];
-    if (index >= VIRTIO_QUEUES || !(v->status & STATUS_DRIVER_OK) || (v->status & STATUS_NEEDS_RESET))
-        return true;
-    virtqueue *q = &v->queues[index];
-    if (!q->ready || !q->size) return true;
-    uint16_t available, used, flags;
-    bool worked = false;
-    if (!dma_read(m, q->driver + 2, &available, 2, true) || !dma_read(m, q->device + 2, &used, 2, true) ||
-        !dma_read(m, q->driver, &flags, 2, true)) {
-        broken(m, slot);
-        return true;
-    }
-    while (q->next_available != available) {
-        if (__atomic_load_n(&m->stop_flag, __ATOMIC_ACQUIRE)) return give_up(m);
-        virtio_segment segments[VIRTIO_SEGMENTS];
-        uint16_t head;
-        if (!dma_read(m, q->driver + 4 + 2ull * (q->next_available % q->size), &head, 2, true))
-            goto protocol_error;
-        unsigned count = chain(m, q, head, segments);
-        if (!count) goto protocol_error;
-        uint64_t place = q->device + 4 + 8ull * (used % q->size);
-        touch(m, segments, count, place, q->device + 2);
-        if (m->stop == STOP_MEMORY) return give_up(m);
-        uint32_t written = m->home->virtio[slot].kind == VIRTIO_BLOCK
-                               ? virtio_block_request(m, slot, segments, count)
-                               : virtio_random_request(m, slot, segments, count);
-        uint32_t element[2] = {head, written};
-        if (!dma_write(m, place, element, sizeof element, true)) goto protocol_error;
-        used++;
-        if (!dma_write(m, q->device + 2, &used, sizeof used, true)) goto protocol_error;
-        q->next_available++;
-        worked = true;
-    }
-    if (worked && !(flags & 1)) interrupt(m, slot, 1);
-    return true;
-protocol_error:
-    broken(m, slot);
-    return true;
+static void notify(machine *m, unsigned slot, unsigned queue) {
+    const virtio_state *v = &m->s.virtio[slot];
+    if (queue >= VIRTIO_QUEUES || !(v->status & STATUS_DRIVER_OK) || (v->status & STATUS_NEEDS_RESET)) return;
+    if (v->queues[queue].ready && v->queues[queue].size) virtio_begin(m, slot, queue);
 }
 
 bool virtio_load(machine *m, uint64_t address, unsigned size, uint64_t *value) {
@@ -204,7 +118,7 @@ bool virtio_store(machine *m, uint64_t address, unsigned size, uint64_t value) {
         if (v->driver_features_select < 2) set_half(&v->driver_features, v->driver_features_select, word);
         break;
     case QUEUE_SELECT: v->queue_select = word; break;
-    case QUEUE_NOTIFY: return notify(m, slot, word);
+    case QUEUE_NOTIFY: notify(m, slot, word); break;
     case INTERRUPT_ACK:
         v->interrupt_status &= ~word;
         if (!v->interrupt_status) plic_set(m, slot + 1, false);

@@ -9,19 +9,15 @@ static uint64_t next(uint64_t *counter) { // splitmix64
     return z ^ z >> 31;
 }
 
-uint32_t virtio_random_request(machine *m, unsigned slot, const virtio_segment *segments, unsigned count) {
-    uint64_t counter = m->s.virtio[slot].random; // kept only when all is written: a fault repeats the request
-    uint32_t written = 0;
-    for (unsigned i = 0; i < count; i++) {
-        if (!segments[i].writable) continue;
-        for (uint32_t done = 0; done < segments[i].length;) {
-            uint64_t value = next(&counter);
-            uint32_t part = segments[i].length - done < 8 ? segments[i].length - done : 8;
-            if (!dma_write(m, segments[i].address + done, &value, part, true)) return written;
-            done += part;
-            written += part;
-        }
-    }
-    m->s.virtio[slot].random = counter;
-    return written;
+// Some of the segment at hand; gives how many bytes.
+uint32_t virtio_random_part(machine *m, virtio_work *w) {
+    uint64_t counter = m->s.virtio[w->slot].random; // kept only when all is written: a fault repeats it
+    uint64_t values[PAGE_BYTES / 8];
+    uint32_t length = dma_part(w->address, w->left);
+    if (!(w->flags & DESCRIPTOR_WRITE)) return w->left;
+    for (uint32_t i = 0; 8 * i < length; i++) values[i] = next(&counter);
+    if (!dma_write(m, w->address, values, length, true)) return w->left;
+    if (m->stop != STOP_MEMORY) m->s.virtio[w->slot].random = counter;
+    w->written += length;
+    return length;
 }
