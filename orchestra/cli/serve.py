@@ -1,13 +1,14 @@
 """`orchestra serve`: applications over HTTP, from a TOML file, until a signal."""
 
-import sys
+import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import anyio
-import structlog
 import typer
 
+from orchestra.cli.logs import LogFormat, LogLevel, logging_to_stderr
 from orchestra.cli.options import Json, examples
 from orchestra.cli.output import emit, note
 from orchestra.errors import BadConfig
@@ -49,6 +50,13 @@ def serve(
             "--example", callback=_print_example, is_eager=True, help="Print a file, and end."
         ),
     ] = False,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option(help="Of the log on stderr; json with --json.", show_default="console"),
+    ] = None,
+    log_level: Annotated[
+        LogLevel, typer.Option(help="Log that and what is worse.")
+    ] = LogLevel.INFO,
     json: Json = False,
 ) -> None:
     """Serve applications over HTTP: advance, inspect, events, metrics.
@@ -56,13 +64,16 @@ def serve(
     The file has a table for each application, below what they have in common; --example prints
     one. Health is answered at once, the rest when all applications are open.
 
-    SIGINT and SIGTERM let requests finish, close the applications and exit with 0.
+    SIGINT and SIGTERM let requests finish for drain_seconds, cancel what is left, close the
+    applications and exit with 0; a second one ends it at once. SIGHUP reads the file again, for who
+    may ask. Events, requests among them, are logged on stderr.
     """
     try:
         from orchestra.http import check_serve_config, load_serve_config
         from orchestra.http.server import (
             address_of,
             listening,
+            reread_at_signal,
             serve_applications,
             serve_hypercorn,
             serve_uvicorn,
@@ -81,27 +92,21 @@ def serve(
         return
     serve: Any = serve_hypercorn if config.loop == "trio" else serve_uvicorn
     options = {} if config.loop == "trio" else {"use_uvloop": config.loop == "uvloop"}
-    logger = _logger() if json else None
-    with listening(listen or config.listen) as listener:
-        note(f"listening on {address_of(listener)}")
+    form = log_format or (LogFormat.JSON if json else LogFormat.CONSOLE)
+    began = time.monotonic()
+    with (
+        logging_to_stderr(form, log_level) as logger,
+        listening(listen or config.listen) as listener,
+    ):
+        about = {"address": address_of(listener), "applications": sorted(config.applications)}
+        logger.info("server.listening", **about)
         if json:
-            emit({"address": address_of(listener), "applications": sorted(config.applications)})
+            emit(about)
 
         async def main() -> None:
-            await serve_applications(serve, config, listener, wait_for_signal, logger)
+            reread = partial(reread_at_signal, file, logger)
+            await serve_applications(serve, config, listener, wait_for_signal, logger, reread)
 
         backend = "trio" if config.loop == "trio" else "asyncio"
         anyio.run(main, backend=backend, backend_options=options)
-    note("stopped")
-
-
-def _logger() -> Any:
-    """Write one JSON object a line."""
-    return structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.JSONRenderer(),
-        ],
-    )
+        logger.info("server.stopped", duration=time.monotonic() - began)

@@ -25,13 +25,18 @@ if TYPE_CHECKING:
 
 __all__ = ["HTTP_EVENTS", "ROUTE", "Access", "Traffic"]
 
-# Logged at info; at warning when it is our failure, at debug when it is a machine that polls.
+# Events of a server. A request is told at info; at warning when it is our failure, at debug when it
+# is a machine that polls.
 HTTP_EVENTS = MappingProxyType(
     {
         "request.ended": (
             *("request_id", "method", "path", "status", "duration"),
             *("received_bytes", "sent_bytes", "client"),
         ),
+        "server.listening": ("address", "applications"),
+        "server.stopped": ("duration",),
+        "config.read": ("file",),  # again
+        "config.refused": ("file", "error"),
     }
 )
 POLLED = ("/health", "/ready", "/metrics", "/statistics")

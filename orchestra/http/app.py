@@ -87,6 +87,7 @@ class House:
         self.metrics: Metrics | None = None
         self.fleet: Fleet | None = None
         self.traffic = Traffic()
+        self._guards: list[Guard] = []
         self.ending = anyio.Event()  # streams without an end, end
         self._disks = Disks(
             lambda: {name: app.directory for name, app in self.applications.items()}
@@ -134,7 +135,14 @@ class House:
         """Make the ASGI application of it."""
         inner = self.site(lifespan)
         guard = Guard(inner, config.token, config.max_body, public_inspect=config.public_inspect)
+        self._guards.append(guard)
         return Access(guard, self.traffic, logger, find_tracer())
+
+    def admit(self, config: ServeConfig) -> None:
+        """Let in from now on whom a config lets in, with as much as it lets them send."""
+        for guard in self._guards:
+            guard.token, guard.max_body = config.token, config.max_body
+            guard.public_inspect = config.public_inspect
 
     def site(self, lifespan: Lifespan[Starlette] | None = None) -> Starlette:
         """Make what answers, all errors in one shape."""

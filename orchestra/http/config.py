@@ -16,7 +16,14 @@ from orchestra.machine.config import MachineConfig, convert, load_config, parse_
 from orchestra.machine.request import Limits
 from orchestra.sched.settings import ApplicationSettings
 
-__all__ = ["EXAMPLE", "ApplicationConfig", "ServeConfig", "check_serve_config", "load_serve_config"]
+__all__ = [
+    "DRAIN_SECONDS",
+    "EXAMPLE",
+    "ApplicationConfig",
+    "ServeConfig",
+    "check_serve_config",
+    "load_serve_config",
+]
 
 EXAMPLE = Path(__file__).with_name("example.toml")  # every key, what it is and its default
 
@@ -38,11 +45,15 @@ class ApplicationConfig(Struct, frozen=True):
         return load_config(self.genesis)
 
 
+DRAIN_SECONDS = 10.0
+
+
 class ServeConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A server: `listen` is host:port or unix:path; port 0 is any that is free.
 
     With `token` every request but those for health and readiness must bring it; with
-    `public_inspect` inspects need not. `max_body` bounds what is sent to us.
+    `public_inspect` inspects need not. `max_body` bounds what is sent to us. Requests that are
+    being answered when we are to stop have `drain_seconds` to end; then they are cancelled.
     """
 
     applications: dict[str, ApplicationConfig]
@@ -52,6 +63,7 @@ class ServeConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     token: Annotated[str, Meta(min_length=1)] | None = None
     public_inspect: bool = False
     max_body: Annotated[int, Meta(ge=0)] = 2 << 20
+    drain_seconds: Annotated[float, Meta(ge=0)] = DRAIN_SECONDS
 
 
 SERVERS = {"asyncio": "uvicorn", "uvloop": "uvloop", "trio": "hypercorn"}

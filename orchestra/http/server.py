@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 from contextlib import contextmanager, suppress
@@ -12,21 +13,24 @@ import anyio
 
 from orchestra.errors import BadConfig
 from orchestra.http.app import House
-from orchestra.http.config import UNIX, read_address
+from orchestra.http.config import DRAIN_SECONDS, UNIX, load_serve_config, read_address
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from starlette.types import ASGIApp
 
     from orchestra.http.config import ServeConfig
     from orchestra.sched.events import Logger
 
-    Server = Callable[[ASGIApp, socket.socket, Callable[[], Awaitable[None]]], Awaitable[None]]
+    Server = Callable[
+        [ASGIApp, socket.socket, Callable[[], Awaitable[None]], float], Awaitable[None]
+    ]
 
 __all__ = [
     "address_of",
     "listening",
+    "reread_at_signal",
     "serve_applications",
     "serve_hypercorn",
     "serve_uvicorn",
@@ -34,8 +38,7 @@ __all__ = [
 ]
 
 BACKLOG = 1024
-GRACE_SECONDS = 10  # for requests to finish
-LAST_SECONDS = 5  # for those that are told that they will not
+LAST_SECONDS = 5  # for requests that are told that we do not wait for them
 KEEP_ALIVE_SECONDS = 30
 
 
@@ -98,18 +101,26 @@ def address_of(listener: socket.socket) -> str:
 
 
 async def serve_uvicorn(
-    app: ASGIApp, listener: socket.socket, stop: Callable[[], Awaitable[None]]
+    app: ASGIApp,
+    listener: socket.socket,
+    stop: Callable[[], Awaitable[None]],
+    drain_seconds: float = DRAIN_SECONDS,
 ) -> None:
-    """Serve on the asyncio loop that runs, until `stop` returns; then finish what goes on."""
+    """Serve on the asyncio loop that runs, until `stop` returns; then finish what goes on.
+
+    What is not finished `LAST_SECONDS` after `drain_seconds` is cut.
+    """
     import uvicorn
 
+    last: Any = drain_seconds + LAST_SECONDS  # a float will do
     config = uvicorn.Config(
         app,
         lifespan="on",
         access_log=False,
+        log_config=None,  # the program's is ours
         log_level="warning",
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=GRACE_SECONDS + LAST_SECONDS,
+        timeout_graceful_shutdown=last,
     )
 
     class Quiet(uvicorn.Server):
@@ -134,17 +145,21 @@ async def serve_uvicorn(
 
 
 async def serve_hypercorn(
-    app: ASGIApp, listener: socket.socket, stop: Callable[[], Awaitable[None]]
+    app: ASGIApp,
+    listener: socket.socket,
+    stop: Callable[[], Awaitable[None]],
+    drain_seconds: float = DRAIN_SECONDS,
 ) -> None:
-    """Serve on the trio loop that runs, until `stop` returns; then finish what goes on."""
+    """Serve on the trio loop that runs, until `stop` returns; see `serve_uvicorn`."""
     from hypercorn.config import Config
     from hypercorn.trio import serve
 
     config = Config()
     config.bind = [f"fd://{listener.dup().detach()}"]  # which it closes
-    config.graceful_timeout = GRACE_SECONDS + LAST_SECONDS
+    config.graceful_timeout = drain_seconds + LAST_SECONDS
     config.keep_alive_timeout = KEEP_ALIVE_SECONDS
-    config.errorlog = None
+    config.errorlog = logging.getLogger("hypercorn.error")
+    config.errorlog.setLevel(logging.WARNING)
     wanted: Any = app
     await serve(wanted, config, shutdown_trigger=stop, mode="asgi")
 
@@ -155,11 +170,13 @@ async def serve_applications(
     listener: socket.socket,
     stop: Callable[[], Awaitable[None]],
     logger: Logger | None = None,
+    reread: Callable[[], AsyncIterator[ServeConfig]] | None = None,
 ) -> None:
     """Answer at once whether we live, and all else when the applications are open.
 
-    When `stop` returns, requests are finished and the applications closed, which ends those that
-    take too long; opening is given up.
+    When `stop` returns, requests have the config's `drain_seconds` to end; then the applications
+    are closed, which ends those that take longer; opening is given up. From the configs of
+    `reread` it is taken who may ask and how much they may send.
     """
     house = House()
     served, failed = anyio.Event(), anyio.Event()
@@ -173,23 +190,30 @@ async def serve_applications(
             opening.cancel()
 
     async def answer() -> None:
-        await serve(house.guarded(config, logger), listener, stopped)
+        await serve(house.guarded(config, logger), listener, stopped, config.drain_seconds)
         served.set()
         house.ending.set()
 
+    async def read_again() -> None:
+        if reread is not None:
+            async for changed in reread():
+                house.admit(changed)
+
     async with anyio.create_task_group() as group:
         group.start_soon(answer)
+        group.start_soon(read_again)
         with anyio.CancelScope() as opening:
             try:
                 async with house.opened(config, logger):
                     await house.ending.wait()
-                    with anyio.move_on_after(GRACE_SECONDS):
+                    with anyio.move_on_after(config.drain_seconds):
                         await served.wait()
             except Exception:  # the server leaves in order, rather than by a cancellation
                 failed.set()
                 with anyio.CancelScope(shield=True):
                     await served.wait()
                 raise
+        group.cancel_scope.cancel()
 
 
 async def _cancel_after(event: Callable[[], Awaitable[None]], scope: anyio.CancelScope) -> None:
@@ -202,3 +226,16 @@ async def wait_for_signal() -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for _ in signals:
             return
+
+
+async def reread_at_signal(path: Path, logger: Logger) -> AsyncIterator[ServeConfig]:
+    """Yield the config in a file at each SIGHUP; one that cannot be is told, and passed over."""
+    with anyio.open_signal_receiver(signal.SIGHUP) as signals:
+        async for _ in signals:
+            try:
+                config = load_serve_config(path)
+            except BadConfig as error:
+                logger.warning("config.refused", file=str(path), error=str(error))
+            else:
+                logger.info("config.read", file=str(path))
+                yield config

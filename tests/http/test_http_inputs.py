@@ -7,8 +7,10 @@ from functools import partial
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
-from orchestra.http.server import GRACE_SECONDS, address_of, listening, serve_applications
+from orchestra.http.config import DRAIN_SECONDS
+from orchestra.http.server import address_of, listening, serve_applications
 from tests.http.conftest import client_of, ready, serve
 
 pytestmark = pytest.mark.anyio
@@ -103,17 +105,15 @@ async def stoppable(config, backend):
 async def test_a_server_that_stops_ends_what_has_no_end(config, anyio_backend_name):
     async with stoppable(config, anyio_backend_name) as (client, stop):
         await advance(client, b"mint bob 1")
-        with anyio.fail_after(GRACE_SECONDS / 2):
+        with anyio.fail_after(DRAIN_SECONDS / 2):
             async with tail(client) as log:
                 assert (await log.one())["number"] == 1
                 stop.set()
                 assert await log.one() is None  # in order, not by a cut
 
 
-async def test_a_server_that_stops_tells_those_it_does_not_wait_for(
-    config, anyio_backend_name, monkeypatch
-):
-    monkeypatch.setattr("orchestra.http.server.GRACE_SECONDS", 0.1)
+async def test_a_server_that_stops_tells_those_it_does_not_wait_for(config, anyio_backend_name):
+    config = replace(config, drain_seconds=0.1)
     answers = []
 
     async def ask(client, kind):
