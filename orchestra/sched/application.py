@@ -7,8 +7,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-import anyio
-
 from orchestra.errors import BadConfig, InputConflict
 from orchestra.machine.request import Request
 from orchestra.sched.beside import beside
@@ -20,6 +18,7 @@ from orchestra.sched.plan import NO_DEADLINE, Share
 from orchestra.sched.ranking import Activity
 from orchestra.sched.statistics import ApplicationStatistics, Histogram
 from orchestra.sched.turns import Turns
+from orchestra.sched.whole import whole
 from orchestra.sched.writer import InputJob, Writer
 
 if TYPE_CHECKING:
@@ -232,11 +231,9 @@ class Application:
                 try:
                     yield
                 finally:
-                    with anyio.CancelScope(shield=True):
-                        await self._close()
+                    await whole(self._close)
         finally:
-            with anyio.CancelScope(shield=True):
-                await self._scheduler.in_thread(self._writer.close)
+            await whole(partial(self._scheduler.in_thread, self._writer.close))
 
     async def _close(self) -> None:
         """Take no more inputs; the one in progress is taken back."""

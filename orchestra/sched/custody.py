@@ -16,6 +16,7 @@ from orchestra.io.lock import lock
 from orchestra.machine.machine import Machine
 from orchestra.sched.plan import Share
 from orchestra.sched.ranking import Activity
+from orchestra.sched.whole import whole
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -96,12 +97,14 @@ class Custody:
         finally:
             self.machines -= 1
             self.leave_out(machine)
-            began = self._scheduler.clock.now()
-            with anyio.CancelScope(shield=True):
-                await self._release(machine)
-                cycle = None if machine.closed else machine.cycle
-                await self._scheduler.in_thread(partial(_end, machine))
-            self._log_machine("machine.closed", machine, cycle, began)
+            await whole(partial(self._close, machine))
+
+    async def _close(self, machine: Any) -> None:
+        began = self._scheduler.clock.now()
+        await self._release(machine)
+        cycle = None if machine.closed else machine.cycle
+        await self._scheduler.in_thread(partial(_end, machine))
+        self._log_machine("machine.closed", machine, cycle, began)
 
     async def _release(self, machine: Any) -> None:
         """End what the machine does, and wait until its caller knows."""
@@ -134,7 +137,9 @@ class Custody:
             raise BadImage(path, "type", "no such folder", "the folder of a machine") from None
         try:
             opening = partial(Machine.open_locked, path, held, storage=storage, torn=torn)
-            return await self._scheduler.in_thread(partial(opening, reserve=reserve))
+            return await self._scheduler.in_thread(
+                partial(opening, reserve=reserve), undo=Machine.close
+            )
         except BaseException:
             held.close()
             raise

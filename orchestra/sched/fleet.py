@@ -7,8 +7,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import anyio
-
 from orchestra.machine.machine import Machine, SnapshotResult
 from orchestra.machine.request import Limits, Outcome, Request
 from orchestra.sched.beside import beside
@@ -23,6 +21,7 @@ from orchestra.sched.plan import NO_DEADLINE, Priority, Share
 from orchestra.sched.scheduler import Scheduler
 from orchestra.sched.settings import ApplicationSettings
 from orchestra.sched.tracing import find_tracer
+from orchestra.sched.whole import whole
 from orchestra.sched.worker import Clock, HostClock
 
 if TYPE_CHECKING:
@@ -88,7 +87,8 @@ class Fleet:
         See `Machine.create` for the rest.
         """
         make = partial(Machine.create, config, directory, storage=storage, durable=durable)
-        async with self._custody.keep(partial(self._scheduler.in_thread, make)) as machine:
+        opening = partial(self._scheduler.in_thread, make, undo=Machine.close)
+        async with self._custody.keep(opening) as machine:
             yield machine
 
     async def run(
@@ -212,8 +212,7 @@ class Fleet:
             yield pool
         finally:
             self._overview.pools.remove(pool)
-            with anyio.CancelScope(shield=True):
-                await pool.aclose()
+            await whole(pool.aclose)
 
     async def inspect(
         self, machine: MachineLike, payload: bytes, limits: Limits | None = None
@@ -227,21 +226,26 @@ class Fleet:
 
         It cannot be interrupted: a cancellation goes on when it has returned.
         """
+        return await self._call(machine, partial(function, *args))
+
+    async def _call(
+        self, machine: Any, function: partial[T], undo: Callable[[T], object] | None = None
+    ) -> T:
         began = self._scheduler.clock.now()
         with self._custody.hold(machine, None):
-            result = await self._scheduler.in_thread(partial(function, *args))
+            result = await self._scheduler.in_thread(function, undo)
         self._journal.info(
             "machine.called",
             machine=machine_name(machine),
             cycle=machine.cycle,
             duration=self._scheduler.clock.now() - began,
-            call=getattr(function, "__name__", repr(function)),
+            call=getattr(function.func, "__name__", repr(function.func)),
         )
         return result
 
     async def fork(self, machine: M) -> M:
         """Return a copy of a machine; close it when done."""
-        return await self.call(machine, machine.fork)
+        return await self._call(machine, partial(machine.fork), undo=_close)
 
     async def snapshot(
         self, machine: Machine, directory: Path | str, *, durable: bool = False
@@ -316,3 +320,7 @@ async def open_fleet(
     finally:
         scheduler.sweep()
         journal.info("fleet.closed", **fleet.summary())
+
+
+def _close(machine: MachineLike) -> None:
+    machine.close()

@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio
-
 from orchestra.errors import BadConfig, BadImage, GuestError, MachineLocked
 from orchestra.io.folder import remove
 from orchestra.io.lock import lock
@@ -19,6 +17,7 @@ from orchestra.sched.application import Application
 from orchestra.sched.history import History, Snapshots
 from orchestra.sched.input_log import InputLog
 from orchestra.sched.plan import Priority, Share
+from orchestra.sched.whole import whole
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -52,7 +51,7 @@ async def open_application(
     await scheduler.in_thread(partial(_make_folder, path, genesis))
     with await lock(path, "exclusive"):
         await scheduler.in_thread(partial(_remove_lives, path))
-        log = await scheduler.in_thread(partial(InputLog, path / LOG))
+        log = await scheduler.in_thread(partial(InputLog, path / LOG), undo=InputLog.close)
         try:
             share = Share(name, settings.weight)
             history = History(path, log, fleet, scheduler, journal, share)
@@ -83,8 +82,7 @@ async def open_application(
                 duration=scheduler.clock.now() - began,
             )
         finally:
-            with anyio.CancelScope(shield=True):
-                await scheduler.in_thread(log.close)
+            await whole(partial(scheduler.in_thread, log.close))
 
 
 def _make_folder(path: Path, genesis: Genesis | None) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestra.errors import (
     BackingFault,
@@ -115,22 +115,20 @@ class History:
         if not starts and number < self.log.last:
             raise KeyError(number)  # no longer
         for start in reversed(starts):
-            opening = self._open(start, backing=backing)
-            try:
-                machine = await opening.__aenter__()
-            except (BadImage, BackingFault) as error:
-                self._complain(start, error)
-                continue
-            try:
-                await self._check(machine, start, hashes=hashes)
-            except (StateDiverged, BackingFault) as error:
-                self._complain(start, error)
-                await opening.__aexit__(None, None, None)
-                continue
-            async with leaving(opening):
+            async with AsyncExitStack() as stack:
+                try:
+                    machine = await stack.enter_async_context(self._open(start, backing=backing))
+                except (BadImage, BackingFault) as error:
+                    self._complain(start, error)
+                    continue
+                try:
+                    await self._check(machine, start, hashes=hashes)
+                except (StateDiverged, BackingFault) as error:
+                    self._complain(start, error)
+                    continue
                 await self._replay(machine, start, number, hashes=hashes)
                 yield machine
-            return
+                return
         raise BadImage(self.snapshots.directory, "snapshots", starts, "one that can be opened")
 
     def forget(self, keep: int, keep_inputs: int) -> None:
@@ -200,15 +198,3 @@ class History:
         self._journal.warning(
             "snapshot.unusable", machine=str(self.directory), number=number, error=str(error)
         )
-
-
-@asynccontextmanager
-async def leaving(entered: Any) -> AsyncIterator[None]:
-    """Leave at the end what was entered before."""
-    try:
-        yield
-    except BaseException as error:
-        if not await entered.__aexit__(type(error), error, error.__traceback__):
-            raise
-    else:
-        await entered.__aexit__(None, None, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,6 +17,7 @@ from orchestra.sched.limits import Room
 from orchestra.sched.plan import NO_DEADLINE
 from orchestra.sched.ranking import Activity
 from orchestra.sched.statistics import Histogram, PoolStatistics
+from orchestra.sched.whole import whole
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -134,8 +136,7 @@ class InspectPool:
         if self._room.closed:  # it was closed meanwhile
             self._leases, old = None, new
         if old is not None:
-            with anyio.CancelScope(shield=True):
-                await self._scheduler.in_thread(old.retire)
+            await whole(partial(self._scheduler.in_thread, old.retire))
             self._retired = [leases for leases in (*self._retired, old) if not leases.closed]
         if self._leases is None:
             raise MachineClosed("the pool is closed")

@@ -139,7 +139,7 @@ class Keeper:
 
     async def _publish(self) -> None:
         try:
-            await self._scheduler.in_thread(self._writer.publish)
+            await self._scheduler.in_thread_beside(self._writer.publish)
         except LogFault:
             pass  # who waits hears of it, and everybody after
         finally:
@@ -187,7 +187,7 @@ class Keeper:
 
         self.storing = True
         try:
-            pages = await self._scheduler.in_thread(store)
+            pages = await self._scheduler.in_thread_beside(store)
         finally:
             self.storing = False
         self.snapshot = number

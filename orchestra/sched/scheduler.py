@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
@@ -13,6 +15,7 @@ from orchestra.errors import MachineClosed
 from orchestra.sched.desk import Desk
 from orchestra.sched.plan import Planner, Priority
 from orchestra.sched.statistics import Histogram
+from orchestra.sched.whole import whole
 from orchestra.sched.worker import Worker
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ class Scheduler:
         self._lent_at = -1  # the loop's turn when it last waited for a writer
         self._call_soon = loop_caller()
         self._files = anyio.CapacityLimiter(FILE_THREADS)
+        self._threads = anyio.CapacityLimiter(math.inf)
 
     async def employ(self) -> None:
         """Let the workers work until `stop`."""
@@ -127,8 +131,19 @@ class Scheduler:
         if job.then is not None:
             job.then(job)
 
-    async def in_thread(self, function: Callable[[], T]) -> T:
-        """Call a function that waits for files, in a thread that is no worker's; it is not left."""
+    async def in_thread(
+        self, function: Callable[[], T], undo: Callable[[T], object] | None = None
+    ) -> T:
+        """Call a function that waits for files, in a thread that is no worker's; it is not left.
+
+        `undo` is given what it returned when asyncio cancels the caller meanwhile.
+        """
+        async with self._files:
+            call = partial(to_thread.run_sync, function, limiter=self._threads)
+            return await whole(call, undo)
+
+    async def in_thread_beside(self, function: Callable[[], T]) -> T:
+        """Do the same for a task that nobody but us can cancel, and has a shield: with less ado."""
         return await to_thread.run_sync(function, limiter=self._files)
 
     async def _see_out(self, job: Job) -> None:
