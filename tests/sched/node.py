@@ -25,9 +25,10 @@ POINTS = {
     "fork": (Machine, "fork"),
     "store": (Snapshots, "store"),
     "prune": (Snapshots, "prune"),
+    "forget": (InputLog, "forget"),
     "open": (Machine, "open_locked"),
 }
-SETTINGS = ApplicationSettings(snapshots=3, keep=2)
+SETTINGS = ApplicationSettings(snapshots=3, keep=2, keep_inputs=4)
 
 
 def payload(number):

@@ -72,6 +72,8 @@ POINTS = [
     ("store", "before", "2"),
     ("store", "after", "2"),
     ("prune", "after", "4"),
+    ("forget", "before", "2"),
+    ("forget", "after", "2"),
     ("store", "before", "1"),  # of the genesis
     ("store", "after", "1"),
     ("open", "after", "1"),
