@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from orchestra.http.wire import (
+    RETRY,
     Advancing,
     ErrorBody,
     EventBody,
@@ -127,7 +128,10 @@ def _request(summary: str, *errors: int) -> dict[str, Any]:
 
 def _error(code: int) -> dict[str, Any]:
     body = {"application/json": {"schema": _reference("ErrorBody")}}
-    return {"description": TEXTS[code], "content": body}
+    found: dict[str, Any] = {"description": TEXTS[code], "content": body}
+    if code in RETRY:
+        found["headers"] = {"Retry-After": {"schema": {"type": "integer", "minimum": 0}}}
+    return found
 
 
 def _reference(name: str) -> dict[str, str]:

@@ -26,6 +26,7 @@ __all__ = ["EVENTS", "EventStream", "gone", "say_call", "say_inputs"]
 
 T = TypeVar("T")
 EVENTS = "text/event-stream"
+BEAT_SECONDS = 15
 BODY = {"type": "http.response.body", "body": b"", "more_body": True}
 
 
@@ -33,6 +34,7 @@ class EventStream(Response):
     """What is said as it comes, until its end or `ending`; a client that goes away cancels it.
 
     The status is sent with the first event, so that what never begins is an error like others.
+    While nothing is said after that, comments keep proxies and clients from giving up.
     """
 
     media_type = EVENTS
@@ -48,6 +50,7 @@ class EventStream(Response):
         self._opening = opening
         self._say = say
         self._ending = ending
+        self._lasts = False  # it has begun, and not ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the connection."""
@@ -60,6 +63,7 @@ class EventStream(Response):
                 group.start_soon(_cancel_after, partial(gone, receive), group.cancel_scope)
                 if self._ending is not None:
                     group.start_soon(_cancel_after, self._ending.wait, group.cancel_scope)
+                group.start_soon(self._beat, send)
                 await self._tell(events, scope, receive, send)
                 group.cancel_scope.cancel()
         except OrchestraError as error:  # it was not let in
@@ -78,12 +82,20 @@ class EventStream(Response):
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
         await send(BODY | {"body": first})
+        self._lasts = True
         try:
             async for event in events:
                 await send(BODY | {"body": event})
         except OrchestraError as error:
             await send(BODY | {"body": event_text(error)})
+        self._lasts = False
         await send(BODY | {"more_body": False})
+
+    async def _beat(self, send: Send) -> None:
+        while True:
+            await anyio.sleep(BEAT_SECONDS)
+            if self._lasts:
+                await send(BODY | {"body": b":\n\n"})
 
 
 def say_call(wanted: Reading) -> Callable[[Call], AsyncGenerator[bytes]]:

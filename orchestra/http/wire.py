@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from orchestra.machine.request import Event
 
 __all__ = [
+    "RETRY",
     "Advancing",
     "BodyTooLong",
     "ErrorBody",

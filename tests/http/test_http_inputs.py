@@ -102,6 +102,15 @@ async def stoppable(config, backend):
                 yield client, stop
 
 
+async def test_a_sign_of_life_is_sent_while_no_input_comes(client, monkeypatch):
+    monkeypatch.setattr("orchestra.http.stream.BEAT_SECONDS", 0.01)
+    async with tail(client) as log:
+        while log.read.count(b"\n:\n\n") < 3:
+            log.read += await log.stream.receive()
+        await advance(client, b"mint bob 1")
+        assert (await log.one())["number"] == 1
+
+
 async def test_a_server_that_stops_ends_what_has_no_end(config, anyio_backend_name):
     async with stoppable(config, anyio_backend_name) as (client, stop):
         await advance(client, b"mint bob 1")
