@@ -138,7 +138,7 @@ class History:
         Blocking.
         """
         needed = [number for number in self.snapshots.numbers()[-keep:] if number]
-        end = min(*needed, self.log.last + 1 - keep_inputs)
+        end = min([*needed, self.log.last + 1 - keep_inputs])
         if end > self.log.first:
             self.log.forget(end)
             self.snapshots.remove(0)

@@ -79,6 +79,16 @@ async def test_what_a_snapshot_needs_stays(tmp_path):
         assert app._history.snapshots.numbers() == [0, 30, 33, 36, 39]
 
 
+async def test_a_snapshot_before_the_first_input_forgets_nothing(tmp_path):
+    async with (
+        open_fleet(2) as fleet,
+        fleet.application(tmp_path, ledger_config(), SETTINGS) as app,
+    ):
+        await app.snapshot()
+        assert (app.first_input, app.inputs) == (1, 0)
+        assert (await app.advance(payload(1))).number == 1
+
+
 async def test_all_stays_unless_asked_otherwise(tmp_path):
     async with (
         open_fleet(2) as fleet,
