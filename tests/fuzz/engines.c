@@ -17,18 +17,21 @@ enum {
     ROOT,
     MIDDLE,
     LEAVES,
+    DISK_PAGES = 2,
+    DATA = 2, /* what is in no code and no table */
     CYCLES = 400,
     HEADER = 16,
     CACHE_BYTES = 1 << 22,
     SEAL_ODDS = 5
 };
-static const uint64_t RAM = 0x80000000;
+static const uint64_t RAM = 0x80000000, DISK = 0x100000000, DEVICES = 0x40010000;
 
 typedef struct {
     decoder *decoder;
     codecache *cache;
     pool *pool;
     uint8_t ram[PAGES * PAGE_BYTES] __attribute__((aligned(PAGE_BYTES)));
+    uint8_t disk[DISK_PAGES * PAGE_BYTES] __attribute__((aligned(PAGE_BYTES)));
     state start;
     uint32_t seed;
     uint64_t cycles_per_tick;
@@ -73,7 +76,7 @@ static uint64_t some_value(uint32_t *seed) {
     switch (choice & 7) {
     case 0: return edges[low % (sizeof edges / sizeof *edges)];
     case 1: return wide;
-    case 2: return low & 0xff;
+    case 2: return low & 0x100 ? DEVICES + (low & 0x1000) + (low & 0x20 ? 0x50 : 0) : low & 0xff;
     case 3: /* other windows, beyond them, the upper half, or a satp */
         if (low % 8 == 0) return 8ull << 60 | ((RAM >> 12) + (low & 8 ? ROOT : SECOND));
         return (low % 8 < 3 ? 0 - (1ull << 38) : RAM) + low / 8 % (4 * PAGES * PAGE_BYTES);
@@ -97,6 +100,35 @@ static void put_tables(bench *b, uint32_t *seed) {
     }
 }
 
+/* A disk and entropy whose queues are in the page of data, and lead into it or astray. */
+static void put_queues(bench *b, uint32_t *seed) {
+    static const uint32_t lengths[] = {0, 1, 1, 8, 16, 16, 16, 20, 100, 512, 4000, 1 << 20};
+    uint8_t *page = b->ram + DATA * PAGE_BYTES;
+    for (unsigned i = 0; i < 16; i++) {
+        uint64_t address = RAM + next(seed) % (3 * PAGE_BYTES);
+        uint32_t length = lengths[next(seed) % (sizeof lengths / sizeof *lengths)];
+        uint16_t flags = next(seed) & 1 ? 1 : next(seed) & 7, following = next(seed) % 18;
+        if (i % 4 == 0 && (next(seed) & 3)) length = 16, flags = 1, following = (uint16_t)(i + 1);
+        if (i % 4 == 2 && (next(seed) & 3)) length = 1, flags = 2;
+        memcpy(page + 16 * i, &address, 8);
+        memcpy(page + 16 * i + 8, &length, 4);
+        memcpy(page + 16 * i + 12, &flags, 2);
+        memcpy(page + 16 * i + 14, &following, 2);
+    }
+    for (unsigned slot = 0; slot < 2; slot++) {
+        virtio_state *v = &b->start.virtio[slot];
+        uint64_t rings = RAM + DATA * PAGE_BYTES + 256;
+        v->status = 15;
+        v->queues[0] = (virtqueue){RAM + DATA * PAGE_BYTES, rings, rings + 64, 16, 1, 0, 0};
+        if (next(seed) % 8 == 0) v->queues[0].device = some_value(seed);
+    }
+    if (next(seed) & 1)
+        b->start.work = (virtio_work){.phase = WORK_TAKE,
+                                      .slot = next(seed) & 1,
+                                      .available = next(seed) & 7,
+                                      .until = next(seed) & 31};
+}
+
 static void set_up(bench *b, const uint8_t *data, size_t size) {
     uint8_t header[HEADER] = {0};
     size_t head = size < HEADER ? size : HEADER;
@@ -106,7 +138,7 @@ static void set_up(bench *b, const uint8_t *data, size_t size) {
     memcpy(b->ram, data + head, length);
     memcpy(&b->seed, header + 4, sizeof b->seed);
     uint32_t seed = b->seed;
-    for (unsigned at = CODE_PAGES * PAGE_BYTES; at < SECOND * PAGE_BYTES; at += 8) {
+    for (unsigned at = DATA * PAGE_BYTES; at < SECOND * PAGE_BYTES; at += 8) {
         uint64_t value = some_value(&seed);
         memcpy(b->ram + at, &value, sizeof value);
     }
@@ -136,6 +168,7 @@ static void set_up(bench *b, const uint8_t *data, size_t size) {
     s->stimecmp = header[11];
     s->fflags = header[12] & 31;
     s->reservation = ~0ull;
+    if (header[13] & 1) put_queues(b, &seed);
 }
 
 /* ---- ways of running ---- */
@@ -177,15 +210,20 @@ static void complain(way how, const char *what, uint64_t at, uint64_t theirs, ui
     abort();
 }
 
-static void compare(machine *reference, machine *m, way how) {
-    const uint64_t *a = (const uint64_t *)&reference->s, *b = (const uint64_t *)&m->s;
-    for (unsigned i = 0; i < sizeof(state) / 8; i++)
-        if (a[i] != b[i]) complain(how, "the state", i * 8, b[i], a[i]);
-    for (uint64_t page = RAM >> PAGE_SHIFT; page < (RAM >> PAGE_SHIFT) + PAGES; page++) {
+static void compare_memory(machine *reference, machine *m, way how, uint64_t start, unsigned pages) {
+    for (uint64_t page = start >> PAGE_SHIFT; page < (start >> PAGE_SHIFT) + pages; page++) {
         const uint8_t *x = memory_peek(reference, page), *y = memory_peek(m, page);
         for (unsigned i = 0; memcmp(x, y, PAGE_BYTES) && i < PAGE_BYTES; i++)
             if (x[i] != y[i]) complain(how, "memory", (page << PAGE_SHIFT) + i, y[i], x[i]);
     }
+}
+
+static void compare(machine *reference, machine *m, way how) {
+    const uint64_t *a = (const uint64_t *)&reference->s, *b = (const uint64_t *)&m->s;
+    for (unsigned i = 0; i < sizeof(state) / 8; i++)
+        if (a[i] != b[i]) complain(how, "the state", i * 8, b[i], a[i]);
+    compare_memory(reference, m, how, RAM, PAGES);
+    compare_memory(reference, m, how, DISK, DISK_PAGES);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -199,6 +237,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     board_set_cache(home, b->cache);
     board_add_range(home, RAM, sizeof b->ram, RANGE_READ | RANGE_WRITE | RANGE_EXECUTE | RANGE_GUEST);
     board_add_extent(home, RAM, sizeof b->ram, (uintptr_t)b->ram, 0);
+    board_add_range(home, DISK, sizeof b->disk, RANGE_READ | RANGE_WRITE);
+    board_add_extent(home, DISK, sizeof b->disk, (uintptr_t)b->disk, 0);
+    board_set_virtio(home, 0, VIRTIO_BLOCK, DISK, sizeof b->disk, size & 1, 0);
+    board_set_virtio(home, 1, VIRTIO_RANDOM, 0, 0, 0, b->seed);
     layer *base = layer_new(home, NULL, (const uint8_t *)&b->start);
     machine *reference = run_way(b, base, ONE_BY_ONE);
     for (way how = WHOLE; how < WAYS; how++) {
