@@ -257,7 +257,7 @@ class Fleet:
         """Return what the fleet does now and did so far.
 
         With `busiest`, as many machines, applications and pools one by one: those that used most
-        CPU lately. That takes a look at each there is, well below a microsecond.
+        CPU lately. That takes a look at each there is, of about a microsecond.
         """
         return self._overview.look(busiest)
 

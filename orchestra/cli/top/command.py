@@ -37,7 +37,7 @@ def top(
     machines: Annotated[
         int,
         typer.Option(help="Tell of so many machines, the busiest.", min=0, max=1000),
-    ] = 200,
+    ] = 100,
     once: Annotated[bool, typer.Option("--once", help="Look once, print, and exit.")] = False,
     json: Json = False,
 ) -> None:
