@@ -772,7 +772,7 @@ uint64_t virtio_block_config(const machine *m, unsigned slot, uint64_t offset);
 
 enum { UART_SOURCE = 20 }; // PLIC sources: virtio slot k has k + 1
 
-// run.c
+// interpret.c, run.c
 
 typedef struct { // one retired instruction, for traces
     uint64_t pc, address, stored, value;
