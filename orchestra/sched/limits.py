@@ -37,7 +37,7 @@ class Room:
         """Come in, or AtCapacity."""
         if self.closed:
             raise MachineClosed(f"no {self.what} is taken any more: it is closed")
-        if self.inside >= self.size + self.queue or self._outside:
+        if self.inside >= self.size + self.queue:  # as long as somebody waits outside, too
             raise AtCapacity(
                 f"room for {self.size} {self.what}(s) at work and {self.queue} that wait is taken; "
                 "try later, or with wait=True"

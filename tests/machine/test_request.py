@@ -63,14 +63,21 @@ def test_an_accepted_advance_changes_the_machine_and_gives_outputs_and_reports()
     ("payload", "status"),
     [(b"reject", "rejected"), (b"throw", "exception"), (b"halt", "halted"), (b"wait", "failed")],
 )
-def test_an_advance_that_is_not_accepted_leaves_no_trace_but_its_reports(payload, status):
+def test_an_advance_that_is_not_accepted_leaves_no_trace_but_what_was_said(payload, status):
     machine = booted()
     before = machine.digest()
     request = Request(machine, "advance", payload)
     drive(request)
     assert request.outcome.status == status
     assert request.outcome.reports == (b"got " + payload,)
+    assert request.outcome.outputs == (payload,)
     assert machine.digest() == before
+
+
+def test_a_limit_keeps_the_outputs_that_came_before_it():
+    request = Request(booted(), "advance", b"loop", Limits(max_cycles=1000))
+    drive(request)
+    assert (request.outcome.status, request.outcome.outputs) == ("limit_exceeded", (b"loop",))
 
 
 def test_an_exception_carries_its_payload():

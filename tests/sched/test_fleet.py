@@ -14,6 +14,7 @@ from orchestra.machine.request import Limits, Output, Progress, Report
 from orchestra.machine.stop import Halted, Interrupted, ReachedCycle, Yielded
 from orchestra.sched.fleet import open_fleet
 from orchestra.sched.plan import Priority
+from orchestra.sched.worker import Worker
 from orchestra.testing import (
     BOOT,
     FOREVER,
@@ -140,7 +141,7 @@ async def test_a_cancelled_run_stops_its_machine_within_ten_milliseconds():
     taken = []
     async with open_fleet(2) as fleet:
         for _ in range(15):
-            machine = FakeMachine(FOREVER, pace="host")
+            machine = FakeMachine(FOREVER, pace="host", cycles_per_second=1e5)  # slices of seconds
             async with anyio.create_task_group() as group:
                 group.start_soon(fleet.run, machine)
                 await until(lambda: fleet.statistics().running)
@@ -462,3 +463,22 @@ async def test_a_rejected_advance_is_rolled_back_however_it_is_sliced():
         assert fleet.statistics().slices > 5
     assert (outcome.status, outcome.reports) == ("rejected", (b"late",))
     assert machine.digest() == before
+
+
+async def test_a_cancelled_fleet_waits_for_its_threads(monkeypatch):
+    working = []
+    work = Worker.work
+
+    def leave_slowly(worker):
+        working.append(worker)
+        work(worker)
+        time.sleep(0.02)
+        working.remove(worker)
+
+    monkeypatch.setattr(Worker, "work", leave_slowly)
+    with anyio.CancelScope() as scope:
+        async with open_fleet(2):
+            await until(lambda: len(working) == 2)
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert not working

@@ -305,3 +305,57 @@ def test_the_queues_do_not_grow_with_those_who_left():
         planner.remove(entry)
     assert len(share.flows[INSPECT].entries) < 200
     assert len(planner._levels[INSPECT].urgent) < 200
+
+
+def test_in_a_share_who_waits_gets_a_turn_however_many_newcomers_there_are():
+    planner, share = Planner(), Share()
+    patient = Entry(share)
+    planner.add(patient)
+    serve(planner)
+    for _ in range(64):
+        planner.add(Entry(share))
+        entry = planner.pick()
+        planner.charge(entry, 0.004, 400_000)
+        if entry is patient:
+            break
+    assert entry is patient
+
+
+def test_in_a_share_who_comes_back_after_a_pause_has_no_claim_either():
+    planner, share = Planner(), Share()
+    sleeper, worker = Entry(share), Entry(share)
+    planner.add(worker)
+    for _ in range(1000):
+        serve(planner)
+    planner.add(sleeper)
+    used = Counter(serve(planner) for _ in range(100))
+    assert abs(used[sleeper] - used[worker]) <= 2
+
+
+@given(
+    weights=st.lists(st.floats(0.5, 9.0), min_size=2, max_size=6),
+    crowd=st.integers(1, 4),
+    slices=st.lists(st.floats(1e-5, 0.005), min_size=1, max_size=200),
+)
+def test_who_always_waits_is_at_most_one_slice_away_from_its_share(weights, crowd, slices):
+    """The model: seconds / weight of any two differ by less than the longest slice / weight."""
+    planner = Planner()
+    shares = [Share(str(n), weight) for n, weight in enumerate(weights)]
+    for share in shares:
+        for _ in range(crowd):
+            planner.add(Entry(share))
+    used = dict.fromkeys(shares, 0.0)
+    for seconds in slices:
+        entry = planner.pick()
+        planner.charge(entry, seconds, 1000)
+        planner.put_back(entry)
+        used[entry.share] += seconds
+        virtual = [used[share] / share.weight for share in shares]
+        assert max(virtual) - min(virtual) <= 0.005 / min(weights) + 1e-9
+
+
+def test_one_quick_slice_makes_the_next_one_only_a_few_times_as_long():
+    planner, entry = Planner(), Entry(Share())
+    before = planner.slice_cycles(entry)
+    planner.charge(entry, before / 5e9, before)
+    assert before < planner.slice_cycles(entry) <= 4 * before

@@ -8,7 +8,6 @@ from orchestra.errors import MachineClosed
 from orchestra.machine.stop import Halted
 from orchestra.sched.desk import Desk
 from orchestra.sched.jobs import Job, RunJob, State
-from orchestra.sched.outbox import BATCH
 from orchestra.sched.plan import NO_DEADLINE, Planner, Priority, Share
 from orchestra.sched.precedence import PATIENCE_SECONDS
 from orchestra.sched.worker import HostClock, Worker
@@ -81,11 +80,28 @@ def test_brief_jobs_are_told_in_batches():
     share = Share()
     share.brief, share.cpu_seconds, share.late = True, 0.0, 0.0
     office = Office()
-    for n in range(10 * BATCH):
+    for n in range(640):
         office.desk.submit(run_job([Halt(n)], share))
     with office:
-        office.wait(10 * BATCH)
+        office.wait(640)
     assert office.posts == 10
+
+
+def test_no_brief_job_waits_long_for_a_batch():
+    office = Office()
+    share = brisk()
+
+    def take_a_while():
+        office.desk.clock.advance(90e-6)
+        return True
+
+    for _ in range(60):
+        job = Steps(take_a_while)
+        job.share = share
+        office.desk.submit(job)
+    with office:
+        office.wait(60)
+    assert 4 <= office.posts <= 10  # about one a millisecond
 
 
 def test_a_job_is_told_at_once_when_a_long_slice_comes_next():
@@ -421,3 +437,64 @@ def test_many_brief_jobs_wake_one_worker():
     for _ in range(2):
         desk.submit(run_job(FOREVER))
     assert not desk._parked
+
+
+def test_a_worker_about_to_sleep_sees_what_came_in_just_now():
+    desk, first = desk_of(1)
+    desk.submit(run_job([Halt()]))  # wakes nobody: nobody sleeps yet
+    sleeper = threading.Thread(target=desk.park, args=(first,), daemon=True)
+    sleeper.start()
+    sleeper.join(10)
+    assert not sleeper.is_alive()
+
+
+def test_a_job_cancelled_between_slices_ends_next_and_a_long_slice_makes_room_for_that():
+    desk, first = desk_of(1)
+    first.job = long = run_job(FOREVER)
+    others = [run_job(FOREVER) for _ in range(9)]
+    for job in others:
+        job.state = State.WAITING
+        desk.planner.add(job)
+    assert desk.cancel(others[-1]) is False
+    assert long.interrupting
+    assert desk.take(first) is others[-1]
+    assert others[-1].state is State.ENDED
+
+
+def test_a_cancelled_job_in_a_slice_is_interrupted():
+    with Office() as office:
+        job = run_job(FOREVER, pace="host", cycles_per_second=1.0)
+        office.desk.submit(job)
+        while not office.desk.running():
+            pass
+        office.desk.cancel(job)
+        office.wait(1)
+    assert isinstance(job.error, MachineClosed)
+
+
+def test_who_begins_a_long_slice_wakes_another_for_what_waits():
+    desk, first, second = desk_of(2)
+    jobs = [run_job([Halt()]) for _ in range(2)]
+    for job in jobs:
+        desk.submit(job)
+    desk._parked.append(second)
+    first.serve(desk.take(first))
+    assert not desk._parked
+
+
+def test_the_first_slice_of_what_seems_brief_is_short():
+    desk, first = desk_of(1)
+    budgets = []
+
+    class Noting(Steps):
+        __slots__ = ()
+
+        def step(self, max_cycles):
+            budgets.append(max_cycles)
+            return True
+
+    job = Noting(None)
+    job.share = brisk()
+    desk.submit(job)
+    first.serve(desk.take(first))
+    assert budgets == [desk.planner.slice_cycles(job) // 8]
