@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from contextlib import asynccontextmanager
 from functools import partial
@@ -77,20 +78,25 @@ class Journal:
 
     def debug(self, name: str, **fields: Any) -> None:
         """Tell the end of a call."""
-        if self._logger is not None:
-            self._logger.debug(name, **fields)
+        self._log("debug", name, fields)
 
     def info(self, name: str, **fields: Any) -> None:
         """Tell a change of state; if it took time, it is a span."""
-        if self._logger is not None:
-            self._logger.info(name, **fields)
+        self._log("info", name, fields)
         if self._tracer is not None and name in SPAN_NAMES:
             self._tracer.tell(name, fields)
 
     def warning(self, name: str, **fields: Any) -> None:
         """Tell what somebody should look at."""
+        self._log("warning", name, fields)
+
+    def _log(self, level: str, name: str, fields: dict[str, Any]) -> None:
+        """Log; that the logger fails is told elsewhere: what it was told of has happened."""
         if self._logger is not None:
-            self._logger.warning(name, **fields)
+            try:
+                getattr(self._logger, level)(name, **fields)
+            except Exception:
+                logging.getLogger(__name__).exception("the fleet's logger failed at %s", name)
 
     def ended(self, name: str, job: Job, now: float) -> None:
         """Tell how a call ended."""

@@ -312,15 +312,15 @@ async def test_a_bad_snapshot_is_passed_over_for_an_older_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "found"),
     [
-        f"UPDATE inputs SET payload = X'{b'mint alice 2'.hex()}' WHERE number = 2",
-        f"UPDATE inputs SET payload = X'{b'burn nobody 1'.hex()}' WHERE number = 2",
-        "UPDATE inputs SET cycle = cycle + 1 WHERE number = 3",
-        "UPDATE inputs SET state_hash = 'ff' WHERE number = 1",
+        (f"UPDATE inputs SET payload = X'{b'mint alice 2'.hex()}' WHERE number = 2", "root hash"),
+        (f"UPDATE inputs SET payload = X'{b'burn nobody 1'.hex()}' WHERE number = 2", "rejected"),
+        ("UPDATE inputs SET cycle = cycle + 1 WHERE number = 3", "cycle"),
+        ("UPDATE inputs SET state_hash = 'ff' WHERE number = 1", "root hash"),
     ],
 )
-async def test_a_log_that_was_changed_is_found_out(tmp_path, change):
+async def test_a_log_that_was_changed_is_found_out(tmp_path, change, found):
     async with open_fleet(1) as fleet:
         async with opened(fleet, tmp_path) as app:
             for _ in range(3):
@@ -328,7 +328,7 @@ async def test_a_log_that_was_changed_is_found_out(tmp_path, change):
         with sqlite3.connect(tmp_path / "app" / "inputs.sqlite") as connection:
             connection.execute(change)
         connection.close()
-        with pytest.raises(StateDiverged):
+        with pytest.raises(StateDiverged, match=f"found {found}"):
             async with opened(fleet, tmp_path):
                 pass
 
@@ -456,7 +456,7 @@ async def test_several_applications_share_a_fleet_by_weight(tmp_path):
 
         async def spin(app):
             before = fleet.statistics().seconds
-            await app.advance(b"spin 30000000")
+            await app.advance(b"spin 150000000")
             spent[app] = fleet.statistics().seconds - before
 
         async with anyio.create_task_group() as group:
@@ -549,3 +549,49 @@ async def test_states_that_nobody_asks_any_more_take_no_memory(tmp_path, storage
             assert app._writer.machine.digest() == before
             live = [path.name for path in (tmp_path / "app").glob("live*")]
             assert live == (["live"] if storage == "backing" else [])
+
+
+async def test_a_snapshot_of_another_state_than_the_log_says_is_passed_over(tmp_path):
+    events = Warnings()
+    async with open_fleet(1) as fleet, opened(fleet, tmp_path, QUICK.replace(snapshots=2)) as app:
+        for _ in range(5):
+            await app.advance(b"mint alice 1")
+        await until(lambda: app.statistics().snapshot == 4)
+    snapshots = tmp_path / "app" / "snapshots"
+    shutil.rmtree(snapshots / "000000000004")
+    shutil.copytree(snapshots / "000000000002", snapshots / "000000000004")
+
+    async with open_fleet(1, logger=events) as fleet, opened(fleet, tmp_path) as app:
+        assert app.statistics().replayed == 3
+        assert await balance(app) == b"5"
+    assert events == [("snapshot.unusable", 4)]
+
+
+async def test_the_limits_and_the_room_of_the_settings_are_what_counts(tmp_path):
+    few = Limits(max_cycles=100_000)
+    settings = QUICK.replace(limits=few, inspect_limits=few, inspect_size=1, inspect_queue=0)
+    async with open_fleet(1) as fleet, opened(fleet, tmp_path, settings) as app:
+        assert (await app.advance(b"spin 1000000")).status == "limit_exceeded"
+        assert (await app.advance(b"spin 1000000", Limits())).accepted
+        assert (await app.inspect(b"spin 1000000")).status == "limit_exceeded"
+        async with app.inspecting(b"spin 1000000") as call:
+            assert (await call.outcome()).status == "limit_exceeded"
+        async with anyio.create_task_group() as group:
+            group.start_soon(app.inspect, b"spin 100000000000", Limits())
+            await until(lambda: fleet.statistics().running)
+            with pytest.raises(AtCapacity, match=r"1 inspect.* and 0 that wait"):
+                await app.inspect(b"balance alice")
+            group.cancel_scope.cancel()
+
+
+async def test_inputs_and_inspects_both_have_their_applications_weight(tmp_path):
+    async with open_fleet(1) as fleet, opened(fleet, tmp_path, QUICK.replace(weight=3)) as app:
+        assert app.share.weight == app.pool.share.weight == 3
+
+
+async def test_nothing_is_kept_of_an_application_that_was_left(tmp_path):
+    async with open_fleet(1) as fleet:
+        async with opened(fleet, tmp_path) as app:
+            await app.advance(b"mint alice 1")
+        with pytest.raises(MachineClosed):
+            await app.outcome(1)

@@ -1,6 +1,7 @@
 """An inspect pool answers from copies, keeps them apart, and swaps what it answers from."""
 
 import asyncio
+import math
 from functools import partial
 
 import anyio
@@ -413,3 +414,43 @@ async def test_who_is_cancelled_by_asyncio_while_asking_is_cancelled(anyio_backe
             await asyncio.wait([task])
             assert task.cancelled() or task.result().reports == (b"who",)
             assert pool.statistics().running == 0
+
+
+async def test_a_query_with_a_deadline_comes_before_one_without():
+    answered = []
+
+    def guest(memory, reason, payload):
+        answered.append(payload)
+        return note_guest(memory, reason, payload)
+
+    template, long = booted(guest), FakeMachine(FOREVER, pace="host", cycles_per_second=1e5)
+    async with (
+        open_fleet(1) as fleet,
+        fleet.inspect_pool(template) as pool,
+        anyio.create_task_group() as group,
+        anyio.create_task_group() as busy,
+    ):
+        busy.start_soon(fleet.run, long)
+        await until(lambda: fleet.statistics().running)
+        for n, deadline in enumerate([math.inf, 9.0, 3.0, 6.0]):
+            group.start_soon(partial(pool.inspect, b"%d" % n, deadline=deadline))
+        await anyio.wait_all_tasks_blocked()
+        busy.cancel_scope.cancel()
+    assert answered == [b"2", b"3", b"1", b"0"]
+
+
+async def test_a_logger_that_fails_disturbs_nobody(caplog):
+    class Broken:
+        def info(self, event, **fields):
+            raise ZeroDivisionError(event)
+
+        debug = warning = info
+
+    template = booted()
+    async with open_fleet(1, logger=Broken()) as fleet:
+        async with fleet.inspect_pool(template) as pool:
+            assert (await pool.inspect(b"who")).accepted
+            await pool.publish(template)
+        assert (await fleet.advance(template, b"x")).accepted
+    assert template.family.open == 1
+    assert "pool.published" in caplog.text

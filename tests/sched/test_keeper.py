@@ -9,6 +9,7 @@ import pytest
 
 from orchestra.errors import LogFault
 from orchestra.sched.fleet import open_fleet
+from orchestra.sched.history import Snapshots
 from orchestra.sched.settings import ApplicationSettings
 from tests.guests import ledger_config
 
@@ -147,3 +148,42 @@ async def test_an_input_whose_task_asyncio_cancels_is_in_the_log_or_has_no_effec
                     assert await balance(app) == (b"%d" % app.inputs,)
         async with fleet.application(tmp_path / "app") as app:
             assert await balance(app) == (b"%d" % app.inputs,)
+
+
+async def test_an_outcome_is_told_when_it_is_on_the_disk(tmp_path):
+    told = []
+
+    async def ask(app):
+        told.append((await app.outcome(2)).number)
+
+    async with open_fleet(2) as fleet, fleet.application(tmp_path / "app", CONFIG) as app:
+        await app.advance(b"mint alice 1")
+        disk = SlowDisk(app._log)
+        async with anyio.create_task_group() as group:
+            group.start_soon(app.advance, b"mint alice 1")
+            await entered(disk)
+            group.start_soon(ask, app)
+            await anyio.wait_all_tasks_blocked()
+            assert app.inputs == 2
+            assert told == []
+            disk.going.set()
+        assert told == [2]
+
+
+async def test_a_snapshot_of_a_durable_application_is_durable(tmp_path, monkeypatch):
+    asked = []
+    store = Snapshots.store
+
+    def note(self, machine, number, *, durable):
+        asked.append((number, durable))
+        return store(self, machine, number, durable=durable)
+
+    monkeypatch.setattr(Snapshots, "store", note)
+    async with open_fleet(1) as fleet:
+        for durable in (True, False):
+            settings = ApplicationSettings(durable=durable)
+            folder = tmp_path / str(durable)
+            async with fleet.application(folder, CONFIG, settings) as app:
+                await app.advance(b"mint alice 1")
+                await app.snapshot()
+    assert asked == [(0, True), (1, True), (0, False), (1, False)]
