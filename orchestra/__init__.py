@@ -54,25 +54,32 @@ from orchestra.machine import (
 )
 from orchestra.sched.application import Application
 from orchestra.sched.console import ConsoleStream
+from orchestra.sched.events import Call
 from orchestra.sched.fleet import Fleet, open_fleet
 from orchestra.sched.input_log import InputOutcome
 from orchestra.sched.inspection import InspectPool
+from orchestra.sched.limits import Status
+from orchestra.sched.plan import Priority
 from orchestra.sched.settings import ApplicationSettings
+from orchestra.sched.statistics import ApplicationStatistics, FleetStatistics, PoolStatistics
 
 __all__ = [
     "Application",
     "ApplicationSettings",
+    "ApplicationStatistics",
     "AtCapacity",
     "BackingFault",
     "BadConfig",
     "BadImage",
     "Boot",
+    "Call",
     "ConsoleOutput",
     "ConsoleStream",
     "Devices",
     "Drive",
     "Event",
     "Fleet",
+    "FleetStatistics",
     "FolderExists",
     "GuestError",
     "Halted",
@@ -94,6 +101,8 @@ __all__ = [
     "OrchestraError",
     "Outcome",
     "Output",
+    "PoolStatistics",
+    "Priority",
     "Processor",
     "Progress",
     "Proof",
@@ -102,6 +111,7 @@ __all__ = [
     "Report",
     "SnapshotResult",
     "StateDiverged",
+    "Status",
     "Stop",
     "Yielded",
     "load_config",

@@ -21,12 +21,12 @@ async def beside(
 
     An error of the body comes out as itself, not in a group of one.
     """
-    failure: Exception | None = None
+    failure: BaseException | None = None
     async with anyio.create_task_group() as group:
         group.start_soon(work)
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - raised below, outside of the group
+        except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - raised below
             failure = error
         finally:
             (end or group.cancel_scope.cancel)()

@@ -214,10 +214,11 @@ async def test_a_closed_fleet_takes_no_more_calls():
         await fleet.run(FakeMachine(FOREVER))
 
 
-async def test_an_error_in_the_block_comes_out_as_it_is():
-    with pytest.raises(ZeroDivisionError):
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, SystemExit])
+async def test_an_error_in_the_block_comes_out_as_it_is(error):
+    with pytest.raises(error):
         async with open_fleet(1):
-            raise ZeroDivisionError
+            raise error
 
 
 async def test_cancelling_the_task_that_holds_the_fleet_stops_it():
