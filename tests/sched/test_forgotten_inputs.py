@@ -153,13 +153,3 @@ async def test_who_follows_too_slowly_is_told_what_was_missed(tmp_path):
         await filled(app)
         with pytest.raises(InputConflict, match="1 was taken, and is no longer in the log"):
             await anext(following)
-
-
-async def test_a_snapshot_before_the_first_input_forgets_nothing(tmp_path):
-    settings = SETTINGS.replace(snapshots="on_demand", keep_inputs=1)
-    async with (
-        open_fleet(1) as fleet,
-        fleet.application(tmp_path / "app", ledger_config(), settings) as app,
-    ):
-        assert (await app.snapshot()).name == "000000000000"
-        assert (await app.advance(b"mint alice 1")).accepted
