@@ -239,9 +239,9 @@ class Fleet(Blocking):
             self._inner.inspect_pool(template, size=size, queue=queue), InspectPool
         )
 
-    def statistics(self) -> FleetStatistics:
-        """Return what the fleet does now and did so far."""
-        return self._portal.call(self._inner.statistics)
+    def statistics(self, *, busiest: int = 0) -> FleetStatistics:
+        """Return what the fleet does now and did so far, and what the busiest machines do."""
+        return self._portal.call(partial(self._inner.statistics, busiest=busiest))
 
 
 @contextmanager

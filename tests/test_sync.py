@@ -49,6 +49,8 @@ def test_many_threads_ask_one_pool(fleet):
             pool.publish(machine)
             assert pool.inspect(b"balance alice").reports == (b"6",)
             assert pool.statistics().ended == 101
+            kinds = [row.kind for row in fleet.statistics(busiest=9).busiest]
+            assert sorted(kinds) == ["machine", "pool"]
             with pool.inspecting(b"flood 3") as call:
                 assert [event.data for event in call] == [b"flood 0", b"flood 1", b"flood 2"]
                 assert call.outcome().accepted
