@@ -241,7 +241,13 @@ class FakeMachine:
         """The guest's memory."""
         return self._state.memory
 
-    def run(self, until: int | None = None, *, max_cycles: int | None = None) -> Stop:
+    def run(
+        self,
+        until: int | None = None,
+        *,
+        max_cycles: int | None = None,
+        max_seconds: float | None = None,  # noqa: ARG002 - its time passes as the script says
+    ) -> Stop:
         """Run the script up to a cycle, a yield, its end, or an interrupt, which comes first."""
         self._enter()
         try:
@@ -290,6 +296,7 @@ class FakeMachine:
         *,
         most_bytes: int = ANYTHING,  # noqa: ARG002 - the caller looks at each yield
         discard: bool = False,  # noqa: ARG002 - or rolls back itself
+        cpu_end: int = 0,  # noqa: ARG002 - its time passes as the script says
     ) -> Exchange:
         """Give a request, if there is one, and run."""
         return exchange(self, end, request)

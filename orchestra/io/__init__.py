@@ -13,7 +13,7 @@ _os       the only module that speaks to the C extension, _native (io/c)
 """
 
 from . import fault
-from ._os import BLOCK_FUNCTIONS, check_pid, hold_at_fork, map_executable
+from ._os import BLOCK_FUNCTIONS, CLOCK_FUNCTION, check_pid, hold_at_fork, map_executable
 from .arena import Arena, Chunk
 from .fault import guarded
 from .folder import child, publish, remove, replace_file, sweep
@@ -24,6 +24,7 @@ from .sparse import PAGE, allocated_bytes, create_sparse, data_segments
 
 __all__ = [
     "BLOCK_FUNCTIONS",
+    "CLOCK_FUNCTION",
     "PAGE",
     "Arena",
     "Chunk",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BLOCK_FUNCTIONS",
+    "CLOCK_FUNCTION",
     "GROW_FUNCTION",
     "Chunk",
     "Fault",
@@ -60,6 +61,7 @@ def _address(function: Any) -> int:
 BLOCK_FUNCTIONS: Final = tuple(  # void *(*)(uint64_t), then twice void (*)(void *, uint64_t)
     _address(ffi.addressof(lib, f"io_blocks_{name}")) for name in ("take", "give", "discard")
 )
+CLOCK_FUNCTION: Final = _address(ffi.addressof(lib, "io_clock"))  # uint64_t (*)(int cpu), in ns
 GROW_FUNCTION: Final = _address(ffi.addressof(lib, "io_arena_grow"))
 _TOUCH_FUNCTION: Final = _address(ffi.addressof(lib, "io_arena_touch"))
 _COPY_FUNCTION: Final = _address(ffi.addressof(lib, "io_copy"))

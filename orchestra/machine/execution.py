@@ -10,7 +10,7 @@ from ._core import CONSOLE_BYTES, FOREVER
 from .layout import RX_LENGTH, RX_START, TX_LENGTH, TX_START
 from .registers import Registers
 from .stop import ConsoleOutput, ReachedCycle
-from .turn import Turn
+from .turn import Turn, cpu_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,10 +53,12 @@ class Execution:
         *,
         max_cycles: int | None = None,
         console_bytes: int | None = None,
+        max_seconds: float | None = None,
     ) -> Stop:
         """Run to cycle `until`, for at most `max_cycles`, or until the machine stops for a reason.
 
-        With `console_bytes` that much output at the console is a reason too (ConsoleOutput).
+        With `console_bytes` that much output at the console is a reason too (ConsoleOutput). After
+        about `max_seconds` of this thread's CPU it returns as if that cycle were the one asked for.
         Raises BackingFault when a page of a file cannot be read or written; the machine then stands
         before that access, and the next `run` tries it again.
         """
@@ -73,7 +75,8 @@ class Execution:
                 stop = self._type(end, console_bytes)
                 if stop is not None:
                     return stop
-            stop = core.run(end, cycles, console_bytes or CONSOLE_BYTES)
+            cpu_end = cpu_after(max_seconds)
+            stop = core.run(end, cycles, console_bytes or CONSOLE_BYTES, cpu_end)
             while core.console_length:
                 self._hear()
                 if console_bytes is not None or not isinstance(stop, ConsoleOutput):

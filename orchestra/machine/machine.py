@@ -216,11 +216,13 @@ class Machine(Execution):
         *,
         most_bytes: int = ANYTHING,
         discard: bool = False,
+        cpu_end: int = 0,
     ) -> Exchange:
         """Give the guest a request (payload and reason), if any, and run to cycle `end` at most.
 
         What it says is collected on the way, up to `most_bytes`; a BackingFault comes with it.
         With `discard` the machine is rolled back as soon as the guest has accepted or rejected.
+        At `cpu_end`, if not 0, of this thread's CPU clock (`time.thread_time_ns`) it ends as well.
         MachineBusy: it does not wait for a request.
         """
         if request is not None and len(request[0]) > RX_LENGTH:
@@ -230,7 +232,7 @@ class Machine(Execution):
         core = self._core
         with self._turn:
             self._store.open_top(core)
-            served = core.serve(end, request, BUFFERS, most_bytes, discard=discard)
+            served = core.serve(end, request, BUFFERS, most_bytes, discard=discard, cpu_end=cpu_end)
             if served is None:
                 raise MachineBusy("the guest does not wait for a request: run it to a manual yield")
             if core.console_length:

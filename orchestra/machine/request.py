@@ -19,9 +19,11 @@ from orchestra.machine.stop import (
     Halted,
     Idle,
     Interrupted,
+    ReachedCycle,
     Stop,
     Yielded,
 )
+from orchestra.machine.turn import cpu_after
 
 if TYPE_CHECKING:
     from collections import deque
@@ -63,8 +65,14 @@ class Serving(Protocol):
     def cycle(self) -> int:
         """Cycles since reset."""
 
-    def run(self, until: int | None = None, *, max_cycles: int | None = None) -> Stop:
-        """Run until something happens, and say what."""
+    def run(
+        self,
+        until: int | None = None,
+        *,
+        max_cycles: int | None = None,
+        max_seconds: float | None = None,
+    ) -> Stop:
+        """Run until something happens, and say what; `max_seconds` may count or not."""
 
     def checkpoint(self) -> None:
         """Remember this state; it replaces the one remembered before."""
@@ -85,11 +93,13 @@ class Serving(Protocol):
         *,
         most_bytes: int = ANYTHING,
         discard: bool = False,
+        cpu_end: int = 0,
     ) -> Exchange:
         """Give a request, if there is one, and run to cycle `end`, a stop, or something to look at.
 
         May collect what the guest says, at most so many bytes, and may, if asked, roll back when
-        the guest has accepted or rejected; an exchange that does neither is `exchange`.
+        the guest has accepted or rejected; an exchange that does neither is `exchange`. At
+        `cpu_end`, if not 0, of this thread's CPU clock (`time.thread_time_ns`) it may end as well.
         """
 
 
@@ -241,14 +251,17 @@ class Request:
             raise RuntimeError("this request is not done: step() it until it says so")
         return self._outcome
 
-    def step(self, max_cycles: int) -> tuple[list[Event], bool]:
-        """Run for at most `max_cycles`; return what the guest said, and whether it is done."""
+    def step(self, max_cycles: int, max_seconds: float | None = None) -> tuple[list[Event], bool]:
+        """Run for at most `max_cycles`; return what the guest said, and whether it is done.
+
+        `max_seconds` of this thread's CPU end the step as well.
+        """
         if self._outcome is not None:
             return [], True
         events: list[Event] = []
         began = self._clock()
         try:
-            status, exception = self._run(max_cycles, events)
+            status, exception = self._run(max_cycles, cpu_after(max_seconds), events)
         except (BackingFault, GuestError) as error:
             self.seconds += self._clock() - began
             self.give_up("failed", error)
@@ -269,7 +282,9 @@ class Request:
             self._end(status, error=error)
         return self.outcome
 
-    def _run(self, max_cycles: int, events: list[Event]) -> tuple[Status | None, bytes | None]:
+    def _run(
+        self, max_cycles: int, cpu_end: int, events: list[Event]
+    ) -> tuple[Status | None, bytes | None]:
         machine, limit = self.machine, self.limits.max_cycles
         budget = max_cycles if limit is None else min(max_cycles, limit - self.cycles)
         request = None
@@ -283,7 +298,11 @@ class Request:
         end = cycle + budget
         while cycle < end:
             stop, said, self.discarded, fault = machine.exchange(
-                end, request, most_bytes=self._room(), discard=self._discard
+                end,
+                request,
+                most_bytes=self._room(),
+                discard=self._discard,
+                cpu_end=cpu_end,
             )
             request = None
             self.cycles += stop.cycle - cycle
@@ -307,7 +326,9 @@ class Request:
                 case Interrupted():
                     self.interrupted = True
                     return None, None
-                case _:  # the cycle asked for, or console output, which stays in the console
+                case ReachedCycle():  # perhaps before the end: the time is up
+                    break
+                case _:  # console output, which stays in the console
                     pass
         if limit is not None and self.cycles >= limit:
             return "limit_exceeded", None

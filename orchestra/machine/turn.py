@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from time import thread_time_ns
 from typing import TYPE_CHECKING
 
 from orchestra.errors import MachineBusy
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from ._core import Core
 
-__all__ = ["Turn"]
+__all__ = ["Turn", "cpu_after"]
 
 
 class Turn:
@@ -49,3 +50,8 @@ class Turn:
 
 def _never(_: bool) -> bool:
     return False
+
+
+def cpu_after(seconds: float | None) -> int:
+    """Return what this thread's CPU clock will show after so much more, in ns; 0 for None."""
+    return 0 if seconds is None else thread_time_ns() + int(seconds * 1e9)

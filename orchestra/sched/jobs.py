@@ -61,6 +61,7 @@ class Job(Entry):
         "interrupting",
         "lent",
         "machine",
+        "max_seconds",
         "over",
         "result",
         "said",
@@ -78,6 +79,7 @@ class Job(Entry):
     ) -> None:
         super().__init__(share, priority, deadline)
         self.machine = machine
+        self.max_seconds: float | None = None  # of CPU, in a step
         self.state = State.FRESH
         self.cancelled = False
         self.holds = False  # inspects wait until it is over
@@ -152,7 +154,7 @@ class RunJob(Job):
         end = before + max_cycles
         if target is not None and target < end:
             end = target
-        stop: Stop = self.machine.run(end, **self.options)
+        stop: Stop = self.machine.run(end, max_seconds=self.max_seconds, **self.options)
         self.cycles += stop.cycle - before
         if isinstance(stop, ReachedCycle) and (target is None or stop.cycle < target):
             return False
@@ -183,7 +185,7 @@ class RequestJob(Job):
         """Go on with the request."""
         request = self.request
         assert request is not None
-        events, done = request.step(max_cycles)
+        events, done = request.step(max_cycles, self.max_seconds)
         self.cycles = request.cycles
         if request.interrupted:
             self.interrupting = False

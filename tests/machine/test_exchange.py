@@ -33,7 +33,7 @@ PAYLOADS = [
 class Slow(Machine):
     """A machine that stops at every yield."""
 
-    def exchange(self, end, request=None, *, most_bytes=0, discard=False):
+    def exchange(self, end, request=None, **_):
         return exchange(self, end, request)
 
 

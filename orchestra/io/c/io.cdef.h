@@ -59,6 +59,8 @@ void io_blocks_give(void *start, uint64_t length);
 void io_blocks_discard(void *start, uint64_t length);
 int io_blocks_watch_fork(void (*hold)(void *context, int hold), void *context);
 
+uint64_t io_clock(int cpu);
+
 struct io_arena *io_arena_new(int fd, uint64_t first_offset, uint64_t owner, uint64_t anonymous);
 void io_arena_free(struct io_arena *arena);
 void *io_arena_grow(void *context, uint64_t wanted, uint64_t *got);

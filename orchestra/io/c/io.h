@@ -73,6 +73,10 @@ void io_blocks_give(void *start, uint64_t length);
 void io_blocks_discard(void *start, uint64_t length);
 int io_blocks_watch_fork(void (*hold)(void *context, int hold), void *context);
 
+// clock.c
+
+uint64_t io_clock(int cpu); // nanoseconds: on the wall, or of the calling thread's CPU
+
 // arena.c: storage that grows in doubling chunks.
 
 struct io_chunk {

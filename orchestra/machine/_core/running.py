@@ -6,6 +6,7 @@ import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestra.errors import BackingFault, BadConfig, MachineClosed, MachineForked
+from orchestra.io import CLOCK_FUNCTION
 from orchestra.io.fault import Guard, as_error
 from orchestra.machine._native import ffi, lib
 from orchestra.machine.stop import (
@@ -58,6 +59,7 @@ FUNCTIONS = {
         "machine_gather_delta",
     )
 }
+_CLOCK = ffi.cast("host_clock", CLOCK_FUNCTION)
 _RUN, _SERVE = FUNCTIONS["machine_run"], FUNCTIONS["machine_serve"]
 
 
@@ -77,7 +79,7 @@ class Running:
         self._pointer = need(lib.machine_new(layer.pointer))
         self.engine = engine
         self._state_of = lib.machine_state(self._pointer)
-        self._run_call = ffi.new("run_call *", {"machine": self._pointer})
+        self._run_call = ffi.new("run_call *", {"machine": self._pointer, "clock": _CLOCK})
         self._run_address = int(ffi.cast("uintptr_t", self._run_call))
         self._guard = Guard()
         self._forked = False
@@ -140,15 +142,18 @@ class Running:
 
     # running
 
-    def run(self, until: int, cycles: int, console_bytes: int) -> Stop:
+    def run(self, until: int, cycles: int, console_bytes: int, cpu_end: int = 0) -> Stop:
         """Run to cycle `until`, for at most so many cycles, or to the next stop.
 
-        ConsoleOutput when so much of it waits; `run_on` then goes on to the same end.
+        ConsoleOutput when so much of it waits; `run_on` then goes on to the same end. ReachedCycle
+        before that end when this thread has used `cpu_end` nanoseconds (`time.thread_time_ns`), if
+        that is not 0.
         """
         if self._pointer is None:
             raise self.gone()
         call = self._run_call
         call.until, call.cycles, call.console_bytes = until, cycles, console_bytes
+        call.cpu_end = cpu_end
         fault = self._guard(_RUN, self._run_address)
         if fault is not None:
             self._unwind_run()
@@ -161,7 +166,7 @@ class Running:
     def run_on(self) -> Stop:
         """Run on after output of the console was taken."""
         call = self._run_call
-        return self.run(call.until, FOREVER, call.console_bytes)
+        return self.run(call.until, FOREVER, call.console_bytes, call.cpu_end)
 
     def serve(
         self,
@@ -171,6 +176,7 @@ class Running:
         most: int,
         *,
         discard: bool,
+        cpu_end: int = 0,
     ) -> Served | None:
         """Give a request (payload, reason), if there is one, and run until the host must look.
 
@@ -183,14 +189,14 @@ class Running:
         if call is None:
             rx, tx = buffers
             call = self._serve_call = ffi.new(
-                "serve_call *", {"machine": self._pointer, "rx": rx, "tx": tx}
+                "serve_call *", {"machine": self._pointer, "rx": rx, "tx": tx, "clock": _CLOCK}
             )
             call.capacity, call.console_bytes = SAID_BYTES, CONSOLE_BYTES
             self._serve_address = int(ffi.cast("uintptr_t", call))
             self._said = bytearray(SAID_BYTES)
             call.said = ffi.cast("uint8_t *", ffi.from_buffer(self._said))
         call.until, call.most, call.discard = until, most, discard
-        call.fresh = request is not None
+        call.fresh, call.cpu_end = request is not None, cpu_end
         if request is not None:
             payload, reason = request
             call.payload = ffi.from_buffer("uint8_t[]", payload)  # alive until we return

@@ -57,6 +57,7 @@ layer *machine_base(machine *m);
 const state *machine_state(const machine *m);
 bool machine_set_arena(machine *m, arena_grow grow, void *context);
 
+typedef uint64_t (*host_clock)(int cpu);
 typedef struct {
     machine *machine;
     uint64_t until;  // out: where it was to end at most
@@ -64,6 +65,8 @@ typedef struct {
     uint32_t console_bytes;
     uint32_t console_length;
     int stop;
+    host_clock clock;
+    uint64_t cpu_end;
 } run_call;
 void machine_run(run_call *call);
 void machine_unwind(machine *m, const uint64_t *registers);
@@ -132,6 +135,8 @@ typedef struct {
     uint32_t console_bytes;
     uint32_t console_length;
     int stop;
+    host_clock clock;
+    uint64_t cpu_end;
     bool fresh;
     bool discard;
     bool refused, discarded;

@@ -788,6 +788,8 @@ typedef struct { // one retired instruction, for traces
     uint32_t fflags_raised; // by its arithmetic
 } commit;
 
+typedef uint64_t (*host_clock)(int cpu); // nanoseconds: on the wall, or of the calling thread's CPU
+
 struct machine {
     state s;                      // first, so that x[i] is at the machine's own address
     const operation *volatile at; // the operation whose memory access is under way; NULL: between operations
@@ -819,6 +821,9 @@ struct machine {
     bool running;
     bool in_cache;  // one of the code cache's users
     bool attention; // leave the block: interrupts, mode or translation may have changed
+    host_clock clock;
+    uint64_t cpu_end; // as in run_call
+    uint64_t look_at; // not before this time on the wall can it be reached
 };
 
 // What may take a thousand times as long as a cycle counts; true: the run loop is to have a look.
@@ -831,7 +836,8 @@ void run_ends(machine *m);
 int run_until(machine *m, uint64_t until);
 bool run_skips_idle(machine *m, uint64_t until);
 void run_passes_time(machine *m, uint64_t to);
-typedef enum { GO_NEXT, GO_LEAVE, GO_TRAP, GO_ILLEGAL } outcome; // LEAVE: s.pc is set
+bool run_used_up(machine *m, host_clock clock, uint64_t cpu_end); // as in run_call
+typedef enum { GO_NEXT, GO_LEAVE, GO_TRAP, GO_ILLEGAL } outcome;  // LEAVE: s.pc is set
 outcome system_operation(machine *m, const operation *d, unsigned opcode, uint64_t pc);
 
 // machine.c, run.c, trace.c, disassemble.c: calls that touch guest memory take one argument, so that a guard
@@ -844,7 +850,10 @@ typedef struct {
     uint32_t console_bytes;  // stop when this much output waits
     uint32_t console_length; // out: how much waits
     int stop;                // out
+    host_clock clock;
+    uint64_t cpu_end; // stop, though not at `until`, when this thread has used so much; 0: never
 } run_call;
+void run_on(run_call *call); // m->look_at is set
 
 typedef struct {
     machine *machine;
@@ -899,6 +908,8 @@ typedef struct {
     uint32_t console_bytes;  // as in run_call
     uint32_t console_length; // out
     int stop;                // out
+    host_clock clock;        // as in run_call
+    uint64_t cpu_end;
     bool fresh;              // in, out: the payload is still to be given
     bool discard;            // roll back when the guest has accepted or rejected
     bool refused, discarded; // out: the guest waits for no request; it was rolled back

@@ -47,10 +47,18 @@ void machine_serve(serve_call *call) {
         machine_answer(m, call->fromhost);
         call->fresh = false;
     }
-    run_call run = {
-        .machine = m, .until = call->until, .cycles = ~0ull, .console_bytes = call->console_bytes};
-    do machine_run(&run);
-    while (run.stop == STOP_YIELDED && keep(call));
+    run_call run = {.machine = m,
+                    .until = call->until,
+                    .cycles = ~0ull,
+                    .console_bytes = call->console_bytes,
+                    .clock = call->clock,
+                    .cpu_end = call->cpu_end};
+    m->look_at = 0;
+    do {
+        run_on(&run);
+        if (run.stop != STOP_YIELDED || !keep(call)) break;
+        if (run_used_up(m, run.clock, run.cpu_end)) run.stop = STOP_CYCLE;
+    } while (run.stop == STOP_YIELDED);
     call->stop = run.stop;
     call->console_length = run.console_length;
     call->cycle = m->s.cycle;

@@ -31,6 +31,7 @@ void machine_unwind(machine *m, const uint64_t *registers) {
     m->s.x[32] = 0;
     if (m->trace) m->s.fflags |= m->trace->fflags;
     m->trace = NULL;
+    m->cpu_end = 0;
     mmu_flush(m);
     run_ends(m);
 }
@@ -56,10 +57,19 @@ bool run_skips_idle(machine *m, uint64_t until) {
     return true;
 }
 
+// Asking for a thread's CPU time is a system call: it has used no more since than has passed on the wall.
+bool run_used_up(machine *m, host_clock clock, uint64_t cpu_end) {
+    if (!cpu_end || clock(0) < m->look_at) return false;
+    uint64_t used = clock(1);
+    if (used >= cpu_end) return true;
+    m->look_at = clock(0) + (cpu_end - used);
+    return false;
+}
+
 // Run until cycle `until`, or until there is a reason to stop; the reason is also in s.stop_reason.
 int run_until(machine *m, uint64_t until) {
     state *s = &m->s;
-    for (;;) {
+    for (bool ran = false;; ran = true) {
         if (s->halted) return STOP_HALTED;
         if (s->yielded) return STOP_YIELDED;
         if (m->stop) {
@@ -69,6 +79,7 @@ int run_until(machine *m, uint64_t until) {
         }
         if (s->cycle >= until) return STOP_CYCLE;
         if (__atomic_exchange_n(&m->stop_flag, 0, __ATOMIC_ACQUIRE)) return STOP_INTERRUPTED;
+        if (ran && run_used_up(m, m->clock, m->cpu_end)) return STOP_CYCLE;
         if (s->work.phase) {
             virtio_serve(m, until);
             continue;
@@ -90,9 +101,7 @@ int run_until(machine *m, uint64_t until) {
     }
 }
 
-// Called through the host's guard: a fault of backing memory leaves it by longjmp, and machine_unwind must
-// follow.
-void machine_run(run_call *call) {
+void run_on(run_call *call) {
     machine *m = call->machine;
     if (!engine_open(m)) {
         call->stop = STOP_MEMORY;
@@ -104,11 +113,21 @@ void machine_run(run_call *call) {
     m->console_limit = call->console_bytes;
     uint64_t left = ~0ull - m->s.cycle, end = m->s.cycle + (call->cycles < left ? call->cycles : left);
     if (end < call->until) call->until = end;
+    m->clock = call->clock;
+    m->cpu_end = call->cpu_end;
     codecache_enter(m);
     run_begins(m);
     call->stop = run_until(m, call->until);
     run_ends(m);
     codecache_leave(m);
+    m->cpu_end = 0;
     call->console_length = m->console_length;
     m->s.x[32] = 0;
+}
+
+// Called through the host's guard: a fault of backing memory leaves it by longjmp, and machine_unwind must
+// follow.
+void machine_run(run_call *call) {
+    call->machine->look_at = 0;
+    run_on(call);
 }
