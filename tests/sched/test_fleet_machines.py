@@ -1,6 +1,7 @@
 """The fleet with real machines: the ledger guest, in memory and in folders."""
 
 import statistics
+import threading
 import time
 
 import anyio
@@ -211,3 +212,20 @@ async def test_a_guest_that_means_harm_is_cancelled_within_ten_milliseconds(make
                 took.append(time.process_time() - began)
                 assert machine.cycle > 0
     assert min(took) < 0.010
+
+
+async def test_closing_a_machine_waits_for_the_blocking_call_that_uses_it():
+    began, go, digests = threading.Event(), threading.Event(), []
+
+    def look(machine):
+        began.set()
+        assert go.wait(10)
+        digests.append(machine.digest())
+
+    async with open_fleet(1) as fleet, anyio.create_task_group() as group:
+        async with fleet.create(CONFIG) as machine:
+            group.start_soon(fleet.call, machine, look, machine)
+            await anyio.to_thread.run_sync(began.wait)
+            threading.Timer(0.02, go.set).start()
+        assert len(digests) == 1
+    assert machine.closed

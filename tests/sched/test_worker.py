@@ -462,11 +462,11 @@ def test_a_job_cancelled_between_slices_ends_next_and_a_long_slice_makes_room_fo
 
 
 def test_a_cancelled_job_in_a_slice_is_interrupted():
-    with Office() as office:
+    with Office(2) as office:
         job = run_job(FOREVER, pace="host", cycles_per_second=1.0)
         office.desk.submit(job)
-        while not office.desk.running():
-            pass
+        while not (office.desk.running() and office.desk._parked):
+            pass  # a free worker is woken, which would not help
         office.desk.cancel(job)
         office.wait(1)
     assert isinstance(job.error, MachineClosed)
