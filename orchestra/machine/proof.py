@@ -6,7 +6,7 @@ A binary Merkle tree covers the 2**64 bytes of physical addresses. A leaf is a p
     inner = SHA-256(left || right), 32 bytes each, left the lower addresses
 
 Memory is at its own addresses, that of drives too; what is no memory is zeros. All of a machine
-but its memory (struct `state` in core/machine.h: registers, CSRs and devices, little endian) is
+but its memory (struct `state` in core/state.h: registers, CSRs and devices, little endian) is
 the page at STATE_ADDRESS, where no machine has memory: x[i] is at 8 i, f[i] at 264 + 8 i, the pc
 at 520. An inner node cannot pass for a page, for the height of each is known to who verifies.
 

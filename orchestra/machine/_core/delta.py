@@ -30,7 +30,7 @@ def first_outside(entries: array[int], bounds: Sequence[int]) -> int | None:
     return None if bad == count else entries[bad]
 
 
-FLAWS = (  # as machine.h has them
+FLAWS = (  # as delta.h has them
     *("", "short", "magic", "version", "own sum", "units", "sums", "length", "known sum"),
     *("state", "index", "slots"),
 )
