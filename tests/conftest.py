@@ -1,5 +1,7 @@
 """Every async test runs on asyncio and on trio; Debian is downloaded and booted once a session."""
 
+import signal
+
 import pytest
 
 from orchestra.machine import Machine, Yielded
@@ -11,6 +13,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
     WARMTH["auto"] = WARMTH[config.getoption("--engine")]
 
 

@@ -109,13 +109,18 @@ static inline void orchestra_tohost(uint32_t device, uint32_t command, uint32_t 
 // Copies into the tx buffer; by volatile words, so that no compiler makes a call of memcpy of it.
 static inline void orchestra_fill(const void *data, size_t length) {
     const uint8_t *source = (const uint8_t *)data;
+    uint8_t *target = ORCHESTRA_TX;
+    __asm__(
+        ""
+        : "+r"(
+            target)); // else gcc 12 takes the constant's end of address space for a loop's bound, and warns
     size_t done = 0;
     if (((uintptr_t)source & 7) == 0) {
         typedef uint64_t __attribute__((may_alias)) word;
         for (; done + 8 <= length; done += 8)
-            *(volatile word *)(ORCHESTRA_TX + done) = *(const word *)(const void *)(source + done);
+            *(volatile word *)(target + done) = *(const word *)(const void *)(source + done);
     }
-    for (; done < length; done++) *(volatile uint8_t *)(ORCHESTRA_TX + done) = source[done];
+    for (; done < length; done++) *(volatile uint8_t *)(target + done) = source[done];
 }
 
 static inline int orchestra_emit(uint32_t command, uint32_t reason, const void *data, size_t length) {
