@@ -11,8 +11,7 @@ from orchestra.machine import Machine, MachineConfig, Ram
 from tests.assembler import RAM, Code
 from tests.machine.core.small import bare, halt, until_halt
 from tests.machine.core.test_translator import busy, much_code, state_after
-
-FORKS = 10_000
+from tests.processes import run_python
 
 
 def code_mappings():
@@ -50,20 +49,29 @@ def test_ten_thousand_forks_share_their_translations():
             fork.close()
 
 
-def test_translations_of_machines_that_are_gone_make_way_for_others():
+def resident_after(machines):
+    """KiB of the cache at first, at most and at last, while so many machines come and go."""
+
     def resident():
         return sum(kibibytes for _, kibibytes in code_mappings())
 
     with warm_machine() as machine:  # which lives on
         digest = until_halt(machine.fork()).digest()
-        before, most = resident(), 0
-        for seed in range(120):
+        first = last = most = resident()
+        for seed in range(machines):
             with warm_machine(seed) as other:
                 until_halt(other)
-            most = max(most, resident())
-        assert resident() > before + 100
-        assert most < before + 11_000  # two mappings of 4 MiB, which may be dead, and some more
+            most, last = max(most, resident()), resident()
         assert until_halt(machine.fork()).digest() == digest
+    return first, most, last
+
+
+def test_translations_of_machines_that_are_gone_make_way_for_others():
+    source = f"from {__name__} import resident_after; print(*resident_after(120))"
+    printed = run_python(source).stdout  # others have left translations in this one
+    first, most, last = map(int, printed.split())
+    assert last > first + 100
+    assert most < first + 11_000  # two mappings of 4 MiB, which may be dead, and some more
 
 
 def test_a_fork_that_stores_to_its_code_translates_anew_for_itself_alone():
