@@ -13,6 +13,8 @@ from tests.machine.core.small import bare, halt, until_halt
 from tests.machine.core.test_translator import busy, much_code, state_after
 from tests.processes import run_python
 
+FORKS = 10_000
+
 
 def code_mappings():
     """Permissions and resident KiB of the mappings of the code cache, from the kernel."""
