@@ -69,7 +69,7 @@ def serve(
     may ask. Events, requests among them, are logged on stderr.
     """
     try:
-        from orchestra.http import check_serve_config, load_serve_config
+        from orchestra.http.config import check_serve_config, load_serve_config, read_address
         from orchestra.http.server import (
             address_of,
             listening,
@@ -83,12 +83,13 @@ def serve(
         raise BadConfig("serve", error.name, NEEDS) from None
     config = load_serve_config(file)
     check_serve_config(config)
+    listen, names = listen or config.listen, sorted(config.applications)
     if check:
-        names = ", ".join(sorted(config.applications))
+        read_address(listen)
         if json:
-            emit({"listen": config.listen, "applications": sorted(config.applications)})
+            emit({"listen": listen, "applications": names})
         else:
-            note(f"{file}: {names} on {listen or config.listen}")
+            note(f"{file}: {', '.join(names)} on {listen}")
         return
     serve: Any = serve_hypercorn if config.loop == "trio" else serve_uvicorn
     options = {} if config.loop == "trio" else {"use_uvloop": config.loop == "uvloop"}
@@ -96,9 +97,9 @@ def serve(
     began = time.monotonic()
     with (
         logging_to_stderr(form, log_level) as logger,
-        listening(listen or config.listen) as listener,
+        listening(listen) as listener,
     ):
-        about = {"address": address_of(listener), "applications": sorted(config.applications)}
+        about = {"address": address_of(listener), "applications": names}
         logger.info("server.listening", **about)
         if json:
             emit(about)

@@ -23,6 +23,7 @@ __all__ = [
     "ServeConfig",
     "check_serve_config",
     "load_serve_config",
+    "read_address",
 ]
 
 EXAMPLE = Path(__file__).with_name("example.toml")  # every key, what it is and its default

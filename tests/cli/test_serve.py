@@ -86,6 +86,9 @@ def test_a_file_is_looked_at_without_serving(orchestra, app):
     assert orchestra("serve", path, "--check").err.endswith("ledger on 127.0.0.1:0\n")
     found = orchestra("serve", path, "--check", "--json").json
     assert found == {"listen": "127.0.0.1:0", "applications": ["ledger"]}
+    elsewhere = orchestra("serve", path, "--check", "--json", "--listen", "[::1]:9").json
+    assert elsewhere["listen"] == "[::1]:9"
+    assert "listen" in orchestra("serve", path, "--check", "--listen", "nowhere", status=2).error
     path.write_text(path.read_text().replace('"app"', '"nothing"'))
     for check in (["--check"], []):  # nothing listens either
         found = orchestra("serve", path, *check, status=2)
