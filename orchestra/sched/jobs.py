@@ -61,7 +61,6 @@ class Job(Entry):
         "interrupting",
         "lent",
         "machine",
-        "max_seconds",
         "over",
         "result",
         "said",
@@ -79,7 +78,6 @@ class Job(Entry):
     ) -> None:
         super().__init__(share, priority, deadline)
         self.machine = machine
-        self.max_seconds: float | None = None  # of CPU, in a step
         self.state = State.FRESH
         self.cancelled = False
         self.holds = False  # inspects wait until it is over
@@ -103,8 +101,8 @@ class Job(Entry):
         """Whether the next slice will probably end the job, and soon."""
         return self.share.brief and not self.cycles
 
-    def step(self, max_cycles: int) -> bool:
-        """Go on for at most `max_cycles`; return whether the job is done."""
+    def step(self, max_cycles: int, max_seconds: float) -> bool:
+        """Go on for so much, seconds of CPU as well; return whether the job is done."""
         raise NotImplementedError
 
     def abandon(self) -> None:
@@ -147,14 +145,14 @@ class RunJob(Job):
         self.target = target
         self.options = options or {}
 
-    def step(self, max_cycles: int) -> bool:
+    def step(self, max_cycles: int, max_seconds: float) -> bool:
         """Run up to the target; our own interrupts do not end the run, the user's do."""
         target = self.target
         before = self.machine.cycle
         end = before + max_cycles
         if target is not None and target < end:
             end = target
-        stop: Stop = self.machine.run(end, max_seconds=self.max_seconds, **self.options)
+        stop: Stop = self.machine.run(end, max_seconds=max_seconds, **self.options)
         self.cycles += stop.cycle - before
         if isinstance(stop, ReachedCycle) and (target is None or stop.cycle < target):
             return False
@@ -181,11 +179,11 @@ class RequestJob(Job):
         super().__init__(machine, share, priority, deadline)
         self.request = request
 
-    def step(self, max_cycles: int) -> bool:
+    def step(self, max_cycles: int, max_seconds: float) -> bool:
         """Go on with the request."""
         request = self.request
         assert request is not None
-        events, done = request.step(max_cycles, self.max_seconds)
+        events, done = request.step(max_cycles, max_seconds)
         self.cycles = request.cycles
         if request.interrupted:
             self.interrupting = False
@@ -234,7 +232,7 @@ class InspectJob(RequestJob):
         self.limits = limits
         self.now = now
 
-    def step(self, max_cycles: int) -> bool:
+    def step(self, max_cycles: int, max_seconds: float) -> bool:
         """Take a lease first, then go on with the request."""
         while self.machine is None:
             self.lender = self.find_lender()
@@ -248,7 +246,7 @@ class InspectJob(RequestJob):
                 clock=self.now,
                 discard=True,
             )
-        return super().step(max_cycles)
+        return super().step(max_cycles, max_seconds)
 
     def tidy(self) -> None:
         """Give the lease back."""

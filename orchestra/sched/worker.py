@@ -93,10 +93,9 @@ class Worker:
             budget = max(budget >> SHORT_SHIFT, 1)  # it may be the long one among brief ones
         else:
             desk.share_work()  # nobody may have been woken for it, since we were there
-        job.max_seconds = desk.planner.slice_seconds
         cycles, started, began = job.cycles, now(), cpu()
         try:
-            done = not job.cancelled and job.step(budget)
+            done = not job.cancelled and job.step(budget, desk.planner.slice_seconds)
         except BaseException as error:  # noqa: BLE001 - it belongs to the job's caller
             job.error, done = error, True
         seconds, ended = cpu() - began, now()

@@ -147,9 +147,9 @@ class InputJob(RequestJob):
         self._writer = writer
         self._hold = hold
 
-    def step(self, max_cycles: int) -> bool:
+    def step(self, max_cycles: int, max_seconds: float) -> bool:
         """Go on with the request; commit at its end."""
-        if not super().step(max_cycles):
+        if not super().step(max_cycles, max_seconds):
             return False
         outcome: Outcome = self.result
         request = self.request

@@ -62,7 +62,7 @@ class Steps(Job):
         super().__init__(None, Share(), priority)
         self.function = function
 
-    def step(self, max_cycles):
+    def step(self, max_cycles, max_seconds):
         return self.function()
 
 
@@ -173,8 +173,8 @@ def test_an_interrupt_that_came_too_late_is_taken_back():
     class Late(RunJob):
         __slots__ = ()
 
-        def step(self, max_cycles):
-            done = super().step(max_cycles)
+        def step(self, max_cycles, max_seconds):
+            done = super().step(max_cycles, max_seconds)
             office.desk.cancel(self)  # the machine has stopped already
             return done
 
@@ -489,7 +489,7 @@ def test_the_first_slice_of_what_seems_brief_is_short():
     class Noting(Steps):
         __slots__ = ()
 
-        def step(self, max_cycles):
+        def step(self, max_cycles, max_seconds):
             budgets.append(max_cycles)
             return True
 
