@@ -61,7 +61,13 @@ from orchestra.sched.inspection import InspectPool
 from orchestra.sched.limits import Status
 from orchestra.sched.plan import Priority
 from orchestra.sched.settings import ApplicationSettings
-from orchestra.sched.statistics import ApplicationStatistics, FleetStatistics, PoolStatistics
+from orchestra.sched.statistics import (
+    ApplicationStatistics,
+    FleetStatistics,
+    HistogramSnapshot,
+    MachineStatistics,
+    PoolStatistics,
+)
 
 __all__ = [
     "Application",
@@ -83,6 +89,7 @@ __all__ = [
     "FolderExists",
     "GuestError",
     "Halted",
+    "HistogramSnapshot",
     "Idle",
     "Image",
     "InputConflict",
@@ -97,6 +104,7 @@ __all__ = [
     "MachineConfig",
     "MachineForked",
     "MachineLocked",
+    "MachineStatistics",
     "MachineTorn",
     "OrchestraError",
     "Outcome",

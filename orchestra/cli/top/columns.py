@@ -134,6 +134,13 @@ def _bound(fraction: float, *path: str) -> Callable[[Row], Any]:
     return lambda row: row.bound(fraction, *path)
 
 
+def _times(initial: str, meaning: str, *path: str) -> tuple[Column, Column]:
+    return (
+        Column(f"{initial}50", meaning, _bound(MEDIAN, *path), human_seconds),
+        Column(f"{initial}99", meaning, _bound(MOST, *path), human_seconds),
+    )
+
+
 def _refused(row: Row) -> int:
     statuses = row.now["statuses"]
     return sum(count for status, count in statuses.items() if status != "accepted")
@@ -174,18 +181,10 @@ TABLES = (
             INPUTS,
             Column("refused", "inputs not accepted", _refused, _count),
             Column("queue", "inputs that wait for their turn", _now("waiting"), _count),
-            Column(
-                "p50", "of inputs with the guest", _bound(MEDIAN, "serving_seconds"), human_seconds
-            ),
-            Column(
-                "p99", "of inputs with the guest", _bound(MOST, "serving_seconds"), human_seconds
-            ),
+            *_times("p", "of inputs with the guest", "serving_seconds"),
             Column("asked/s", "inspects a second", _rate("pool", "ended"), _speed),
             Column("asking", "inspects that wait", _now("pool", "waiting"), _count),
-            Column(
-                "a50", "of inspects", _bound(MEDIAN, "pool", "answering_seconds"), human_seconds
-            ),
-            Column("a99", "of inspects", _bound(MOST, "pool", "answering_seconds"), human_seconds),
+            *_times("a", "of inspects", "pool", "answering_seconds"),
             Column("cycle", "its clock", _now("cycle"), _count),
             Column("snapshot", "the last input with one", _now("snapshot"), _count),
             Column("log", "bytes of its log", _now("log_bytes"), human_bytes),
@@ -207,8 +206,7 @@ TABLES = (
             Column("queue", "inspects that may wait", _now("queue"), _count),
             Column("ended", "inspects so far", _now("ended"), _count),
             ANSWERS,
-            Column("p50", "of inspects", _bound(MEDIAN, "answering_seconds"), human_seconds),
-            Column("p99", "of inspects", _bound(MOST, "answering_seconds"), human_seconds),
+            *_times("p", "of inspects", "answering_seconds"),
             Column("refused", "inspects there was no room for", _now("refused"), _count),
             Column("states", "states published", _now("publications"), _count),
         ),

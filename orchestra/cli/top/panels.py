@@ -11,6 +11,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Label, Sparkline, Static
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from textual.app import ComposeResult
 
     from orchestra.cli.top.columns import Table
@@ -93,10 +95,10 @@ class Details(Panel):
         return _grid((each.title, each.text(self._row)) for each in self.table.columns)
 
 
-def _grid(pairs: object) -> Grid:
+def _grid(pairs: Iterable[tuple[str, str]]) -> Grid:
     grid = Grid.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    for title, text in pairs:  # type: ignore[attr-defined]
+    for title, text in pairs:
         grid.add_row(title, text)
     return grid
