@@ -52,9 +52,7 @@ def test_the_guest_spoils_each_thing_it_shows(template):
     for bit in range(SPOILS):
         with template.fork() as machine:
             assert machine.advance(bytes([1 << bit]) + b"a").accepted
-            cycle = machine.cycle
             (spoilt,) = machine.inspect(b"\0a", Limits(max_cycles=LOOPS_FOR)).reports or (None,)
-            assert cycle > template.cycle
             assert spoilt != clean
             assert machine.digest() != template.digest()
 

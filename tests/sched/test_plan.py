@@ -110,6 +110,14 @@ def test_the_entries_of_a_share_take_turns():
     assert set(Counter(serve(planner) for _ in range(50)).values()) == {10}
 
 
+def assert_fair_after_a_pause(planner, sleeper, worker):
+    for _ in range(1000):
+        serve(planner)
+    planner.add(sleeper)
+    used = Counter(serve(planner) for _ in range(100))
+    assert abs(used[sleeper] - used[worker]) <= 2
+
+
 def test_who_comes_back_after_a_pause_has_no_claim_on_the_time_it_slept():
     planner = Planner()
     sleeper, worker = entries(
@@ -117,11 +125,7 @@ def test_who_comes_back_after_a_pause_has_no_claim_on_the_time_it_slept():
     )
     serve(planner)
     planner.remove(sleeper)
-    for _ in range(1000):
-        serve(planner)
-    planner.add(sleeper)
-    used = Counter(serve(planner) for _ in range(100))
-    assert abs(used[sleeper] - used[worker]) <= 2
+    assert_fair_after_a_pause(planner, sleeper, worker)
 
 
 def test_a_saturated_class_leaves_the_lower_ones_one_pick_in_patience_plus_two():
@@ -325,11 +329,7 @@ def test_in_a_share_who_comes_back_after_a_pause_has_no_claim_either():
     planner, share = Planner(), Share()
     sleeper, worker = Entry(share), Entry(share)
     planner.add(worker)
-    for _ in range(1000):
-        serve(planner)
-    planner.add(sleeper)
-    used = Counter(serve(planner) for _ in range(100))
-    assert abs(used[sleeper] - used[worker]) <= 2
+    assert_fair_after_a_pause(planner, sleeper, worker)
 
 
 @given(

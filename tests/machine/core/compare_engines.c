@@ -1,23 +1,10 @@
 /* Run a program with the interpreter and with translations, whole and in slices: FILE CYCLES SLICE */
-#include <stdio.h>
-
+#include "alone.h"
 #include "io.h"
-#include "machine.h"
 
 /* For hosts that the package is not built for here: test_hosts.py runs it under QEMU. */
 
-enum { RAM_BYTES = 1 << 20, CACHE_BYTES = 1 << 24 };
-static const uint64_t RAM = 0x80000000;
-
-static uint8_t ram[RAM_BYTES] __attribute__((aligned(1 << 16)));
-
-static void run_to(machine *m, uint64_t until, uint64_t slice) {
-    run_call call = {.machine = m, .cycles = ~0ull, .console_bytes = UINT32_MAX, .stop = STOP_CYCLE};
-    while (m->s.cycle < until && call.stop == STOP_CYCLE) {
-        call.until = until - m->s.cycle < slice ? until : m->s.cycle + slice;
-        machine_run(&call);
-    }
-}
+enum { CACHE_BYTES = 1 << 24 };
 
 static int differs(machine *one, machine *other, const char *how) {
     const uint64_t *a = (const uint64_t *)&one->s, *b = (const uint64_t *)&other->s;
@@ -34,21 +21,13 @@ static int differs(machine *one, machine *other, const char *how) {
 
 int main(int argc, char **argv) {
     if (argc != 4) return 2;
-    FILE *program = fopen(argv[1], "rb");
-    if (!program || !fread(ram, 1, sizeof ram, program)) return 2;
-    fclose(program);
     uint64_t cycles = strtoull(argv[2], NULL, 0), slice = strtoull(argv[3], NULL, 0);
     struct io_executable map;
     if (io_executable_map(&map, CACHE_BYTES) != 0) return 3;
     codecache *cache = codecache_start((void *)map.notes, map.writable, map.executable, map.length);
     if (!cache) return 4;
-    board *home = board_new(decoder_new(0), pool_new(NULL, NULL, NULL), 100, DEVICE_HTIF, ~0ull, ~0ull);
-    board_set_cache(home, cache);
-    board_add_range(home, RAM, RAM_BYTES, RANGE_READ | RANGE_WRITE | RANGE_EXECUTE | RANGE_GUEST);
-    board_add_extent(home, RAM, RAM_BYTES, (uintptr_t)ram, 0);
-    state start;
-    state_reset(&start, home, RAM, 0);
-    layer *base = layer_new(home, NULL, (const uint8_t *)&start);
+    layer *base = alone(argv[1], cache);
+    if (!base) return 2;
     machine *reference = machine_new(base), *whole = machine_new(base), *sliced = machine_new(base);
     machine_translate(whole, 1);
     machine_translate(sliced, 2);

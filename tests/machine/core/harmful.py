@@ -24,6 +24,16 @@ def _machine(code: Code, parts: dict[int, bytes], ram: int = 16 * MIB) -> Machin
     return machine
 
 
+def _to_supervisor(code: Code) -> None:
+    """Go on in S mode."""
+    code.li("t0", 0x800)
+    code.csrw("mstatus", "t0")
+    code.la("t0", "supervisor")
+    code.csrw("mepc", "t0")
+    code.op("mret")
+    code.label("supervisor")
+
+
 def code_on_every_page(pages: int = 12_000) -> Machine:
     """Each instruction is on a page that was never run from, again and again."""
     code = Code(RAM)
@@ -66,12 +76,7 @@ def address_spaces() -> Machine:
     code = Code(RAM)
     for number in range(8):
         code.li(f"s{number + 2}", 8 << 60 | (FAR + number * PAGE) >> 12)
-    code.li("t0", 0x800)
-    code.csrw("mstatus", "t0")
-    code.la("t0", "supervisor")
-    code.csrw("mepc", "t0")
-    code.op("mret")
-    code.label("supervisor")
+    _to_supervisor(code)
     for number in range(8):
         code.csrw("satp", f"s{number + 2}")
     code.op("jal", 0, "supervisor")
@@ -94,12 +99,7 @@ def tables() -> Machine:
     code.li("s1", FAR)
     code.li("t0", 8 << 60 | FAR >> 12)
     code.csrw("satp", "t0")
-    code.li("t0", 0x800)
-    code.csrw("mstatus", "t0")
-    code.la("t0", "supervisor")
-    code.csrw("mepc", "t0")
-    code.op("mret")
-    code.label("supervisor")
+    _to_supervisor(code)
     code.op("ld", "t3", 16, "s1")
     code.label("loop")
     code.op("sd", "t3", 16, "s1")
